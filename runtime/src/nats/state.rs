@@ -1,0 +1,162 @@
+//! What the connection to NATS is doing: its events, as a state that can be watched, counters and logs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_nats::{Event, ServerError};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+/// Whether there is a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Never connected yet; it is being tried.
+    Connecting,
+    /// Connected, for the so-manieth time: a receiver that slept through a reconnect still sees a change.
+    Connected {
+        /// 1 at first.
+        connects: u64,
+    },
+    /// Lost; it is being tried again, for ever.
+    Disconnected,
+    /// Closed by us.
+    Closed,
+}
+
+/// Figures of one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    connected: Gauge,
+    connects: Counter,
+    slow_consumer_messages: Counter,
+    server_errors: Counter,
+    client_errors: Counter,
+    lame_duck: Counter,
+}
+
+/// Takes the events of one connection.
+#[derive(Debug)]
+pub(super) struct Events {
+    state: watch::Sender<ConnectionState>,
+    metrics: Metrics,
+    /// What the last attempt to connect failed with; empty once connected.
+    failure: Mutex<Option<String>>,
+}
+
+impl Metrics {
+    /// Shows them. Several connections of one process register in sub-registries with a label each.
+    pub fn register(&self, registry: &mut Registry) {
+        let Self {
+            connected,
+            connects,
+            slow_consumer_messages,
+            server_errors,
+            client_errors,
+            lame_duck,
+        } = self;
+        let nats = registry.sub_registry_with_prefix("vitals_nats");
+        nats.register("connected", "1 while connected to NATS, else 0", connected.clone());
+        nats.register("connects", "Times that a connection to NATS was made", connects.clone());
+        nats.register(
+            "slow_consumer_messages",
+            "Messages dropped by the client because a subscription did not keep up",
+            slow_consumer_messages.clone(),
+        );
+        nats.register(
+            "server_errors",
+            "Errors reported by the server, such as permission violations",
+            server_errors.clone(),
+        );
+        nats.register("client_errors", "Failed attempts to connect", client_errors.clone());
+        nats.register("lame_duck", "Times that the server announced its end", lame_duck.clone());
+    }
+
+    /// Messages that the client dropped because a subscription did not keep up.
+    pub fn slow_consumer_messages(&self) -> u64 {
+        self.slow_consumer_messages.get()
+    }
+}
+
+impl Events {
+    pub(super) fn new(metrics: Metrics) -> (Arc<Self>, watch::Receiver<ConnectionState>) {
+        let (state, receiver) = watch::channel(ConnectionState::Connecting);
+        (Arc::new(Self { state, metrics, failure: Mutex::default() }), receiver)
+    }
+
+    /// Why it is not connected, where known.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    pub(super) fn take(&self, event: Event) {
+        let Self { state, metrics, failure: _ } = self;
+        match event {
+            Event::Connected => {
+                metrics.connected.set(1);
+                self.set_failure(None);
+                let connects = metrics.connects.inc() + 1;
+                tracing::info!(connects, "connected to NATS");
+                state.send_replace(ConnectionState::Connected { connects });
+            }
+            Event::Disconnected => {
+                metrics.connected.set(0);
+                tracing::warn!("connection to NATS lost");
+                state.send_replace(ConnectionState::Disconnected);
+            }
+            Event::Closed => {
+                metrics.connected.set(0);
+                tracing::info!("connection to NATS closed");
+                state.send_replace(ConnectionState::Closed);
+            }
+            Event::SlowConsumer(_) => {
+                // One event is one lost message, and thousands can come at once.
+                if metrics.slow_consumer_messages.inc().is_power_of_two() {
+                    tracing::warn!("a subscription does not keep up; messages dropped");
+                }
+            }
+            Event::ServerError(error @ ServerError::SlowConsumer(_)) => {
+                metrics.slow_consumer_messages.inc();
+                tracing::warn!(%error, "the server finds us too slow");
+            }
+            Event::ServerError(error) => {
+                metrics.server_errors.inc();
+                tracing::warn!(%error, "error from NATS");
+            }
+            Event::ClientError(error) => {
+                // At up to two attempts a second, for as long as NATS is away: the loss was logged.
+                metrics.client_errors.inc();
+                tracing::debug!(%error, "cannot connect to NATS");
+                self.set_failure(Some(error.to_string()));
+            }
+            Event::LameDuckMode => {
+                metrics.lame_duck.inc();
+                tracing::info!("the NATS server is about to end");
+            }
+            Event::Draining => tracing::debug!("draining the connection to NATS"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reconnect_is_a_change_of_state() {
+        let metrics = Metrics::default();
+        let (events, mut state) = Events::new(metrics.clone());
+        assert_eq!(*state.borrow_and_update(), ConnectionState::Connecting);
+        events.take(Event::Connected);
+        assert_eq!(*state.borrow_and_update(), ConnectionState::Connected { connects: 1 });
+        events.take(Event::Disconnected);
+        events.take(Event::Connected);
+        assert_eq!(*state.borrow_and_update(), ConnectionState::Connected { connects: 2 });
+        events.take(Event::SlowConsumer(1));
+        assert_eq!(metrics.slow_consumer_messages(), 1);
+    }
+}
