@@ -1,0 +1,185 @@
+//! Telling: which changes of an entity's health are told, so that each is told once.
+//!
+//! Behind the roll-up: takes verdicts, gives transitions to publish, and learns from the answers. The fence is
+//! compare-and-set on the entity's subject in HEALTH, together with the generation in the payload: whoever loses reads the
+//! winner's transition, and goes on from there. (Compare-and-set alone is not enough: a loser that only retries would tell
+//! the same change again as the next one.) What was told is kept in `vitals_state`, which does not age as the stream does.
+//!
+//! Invariants: at most one transition of an entity is under way; generations rise by one; what was told from a later point of
+//! the stream than ours is never overridden. Does not decide who may tell: the shell calls it only where it may.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use vitals_proto::{identity::EntityRef, v1};
+
+use crate::time::Time;
+
+/// Verdicts of one entity that wait behind the one under way. Beyond it the oldest waiting one is left out: between two
+/// answers of the broker nobody follows more.
+pub const WAITING_MAX: usize = 16;
+
+/// A verdict, and where the hub stood when it came to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The verdict over all clusters.
+    pub verdict: v1::Verdict,
+    /// When it changed.
+    pub at: Time,
+    /// Where the hub stood.
+    pub position: v1::Position,
+}
+
+/// A transition to publish on the subject of its entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telling {
+    /// Whose.
+    pub entity: EntityRef,
+    /// What to publish.
+    pub transition: v1::HealthTransition,
+    /// The sequence that must be the last on the subject; 0 where there must be none.
+    pub expected_sequence: u64,
+}
+
+/// What became of a [`Telling`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Stored at this sequence.
+    Stored(u64),
+    /// Another message was last on the subject: this one, at its sequence; `None` where the subject is empty.
+    Lost(Option<(v1::HealthTransition, u64)>),
+    /// Not known: a time-out, or no connection. Asked again.
+    Unknown,
+}
+
+/// What was told of each entity, and what is to be told next.
+#[derive(Debug, Default)]
+pub struct Teller {
+    entities: BTreeMap<EntityRef, Entry>,
+    left_out: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    told: Option<v1::HealthTransition>,
+    sequence: u64,
+    under_way: Option<Judged>,
+    waiting: VecDeque<Judged>,
+}
+
+impl Teller {
+    /// Takes over what was told before, from `vitals_state` or the stream. `sequence` is that of the last message on the
+    /// entity's subject; 0 where there is none.
+    pub fn load(&mut self, entity: EntityRef, told: v1::HealthTransition, sequence: u64) {
+        let entry = self.entities.entry(entity).or_default();
+        if told.generation >= entry.generation() {
+            entry.told = Some(told);
+            entry.sequence = sequence;
+        }
+    }
+
+    /// A verdict was reached. Gives what to publish, unless it is what was told last or something is under way.
+    pub fn judge(&mut self, entity: &EntityRef, judged: Judged) -> Option<Telling> {
+        let entry = self.entities.entry(entity.clone()).or_default();
+        if entry.waiting.len() == WAITING_MAX {
+            entry.waiting.pop_front();
+            self.left_out += 1;
+        }
+        entry.waiting.push_back(judged);
+        entry.next(entity)
+    }
+
+    /// What became of what was under way. Gives what to publish next.
+    pub fn answer(&mut self, entity: &EntityRef, answer: Answer) -> Option<Telling> {
+        let entry = self.entities.get_mut(entity)?;
+        let judged = entry.under_way.take()?;
+        match answer {
+            Answer::Stored(sequence) => {
+                entry.told = Some(entry.transition(entity, &judged));
+                entry.sequence = sequence;
+            }
+            Answer::Lost(winner) => {
+                entry.lose(winner);
+                entry.waiting.push_front(judged);
+            }
+            Answer::Unknown => entry.waiting.push_front(judged),
+        }
+        entry.next(entity)
+    }
+
+    /// What was told last of an entity.
+    #[must_use]
+    pub fn told(&self, entity: &EntityRef) -> Option<&v1::HealthTransition> {
+        self.entities.get(entity)?.told.as_ref()
+    }
+
+    /// Verdicts that were left out since too many waited.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+}
+
+impl Entry {
+    fn generation(&self) -> u64 {
+        self.told.as_ref().map_or(0, |told| told.generation)
+    }
+
+    fn transition(&self, entity: &EntityRef, judged: &Judged) -> v1::HealthTransition {
+        v1::HealthTransition {
+            entity: entity.to_string(),
+            generation: self.generation() + 1,
+            before: self.told.as_ref().and_then(|told| told.after.clone()),
+            after: Some(judged.verdict.clone()),
+            at: Some(judged.at.to_wire()),
+            position: Some(judged.position.clone()),
+        }
+    }
+
+    /// The broker holds something else than we thought. Its generation counts, also after it lost its last messages:
+    /// `vitals_state` may then know of a later one, and ours continues that.
+    fn lose(&mut self, winner: Option<(v1::HealthTransition, u64)>) {
+        match winner {
+            Some((told, sequence)) => {
+                self.sequence = sequence;
+                if told.generation >= self.generation() {
+                    self.told = Some(told);
+                }
+            }
+            None => self.sequence = 0,
+        }
+    }
+
+    /// The first waiting verdict that is news.
+    fn next(&mut self, entity: &EntityRef) -> Option<Telling> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        while let Some(judged) = self.waiting.pop_front() {
+            if self.is_news(&judged) {
+                let transition = self.transition(entity, &judged);
+                self.under_way = Some(judged);
+                let expected_sequence = self.sequence;
+                return Some(Telling { entity: entity.clone(), transition, expected_sequence });
+            }
+        }
+        None
+    }
+
+    /// Differs from what was told, and was not reached earlier in the stream than that: a hub that lags, or has just begun
+    /// to read, repeats the past.
+    fn is_news(&self, judged: &Judged) -> bool {
+        let Some(told) = &self.told else { return true };
+        let before = told.after.as_ref().map(|verdict| (verdict.status, &verdict.reason));
+        let differs = before != Some((judged.verdict.status, &judged.verdict.reason));
+        differs && as_of(Some(&judged.position)) >= as_of(told.position.as_ref())
+    }
+}
+
+/// Broker's time up to which a position has read: unlike sequences it rises over rollbacks and new streams.
+fn as_of(position: Option<&v1::Position>) -> (i64, i32) {
+    position.and_then(|position| position.as_of).map_or((0, 0), |at| (at.seconds, at.nanos))
+}
+
+#[cfg(test)]
+#[path = "telling_tests.rs"]
+mod tests;

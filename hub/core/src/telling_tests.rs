@@ -1,0 +1,249 @@
+//! Law 6: a transition is told once: by one replica over lost answers, crashes and rollbacks of the stream, and by two that
+//! tell at the same time (a lease that was lost and not noticed) as long as the stream keeps what it stored.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const STATUSES: [v1::HealthStatus; 3] =
+    [v1::HealthStatus::Healthy, v1::HealthStatus::Degraded, v1::HealthStatus::Unknown];
+
+fn judged(status: v1::HealthStatus, at: i64) -> Judged {
+    Judged {
+        verdict: v1::Verdict { status: status.into(), ..v1::Verdict::default() },
+        at: Time::from_unix_s(at),
+        position: v1::Position {
+            as_of: Some(Time::from_unix_s(at).to_wire()),
+            ..v1::Position::default()
+        },
+    }
+}
+
+fn shop() -> EntityRef {
+    "component:default/shop".parse().unwrap()
+}
+
+#[test]
+fn only_what_differs_is_told() {
+    let mut teller = Teller::default();
+    let first = teller.judge(&shop(), judged(STATUSES[0], 1)).unwrap();
+    assert_eq!((first.transition.generation, first.expected_sequence), (1, 0));
+    assert_eq!(teller.judge(&shop(), judged(STATUSES[0], 2)), None, "under way");
+    assert_eq!(teller.answer(&shop(), Answer::Stored(9)), None, "the same again");
+    let second = teller.judge(&shop(), judged(STATUSES[1], 3)).unwrap();
+    assert_eq!((second.transition.generation, second.expected_sequence), (2, 9));
+    assert_eq!(second.transition.before, first.transition.after);
+}
+
+#[test]
+fn a_replica_that_lags_does_not_override() {
+    let mut ahead = Teller::default();
+    let told = ahead.judge(&shop(), judged(STATUSES[1], 10)).unwrap().transition;
+    let mut behind = Teller::default();
+    behind.load(shop(), told, 4);
+    assert_eq!(behind.judge(&shop(), judged(STATUSES[0], 9)), None);
+    assert!(behind.judge(&shop(), judged(STATUSES[0], 10)).is_some());
+}
+
+#[test]
+fn too_many_waiting_verdicts_leave_the_latest() {
+    let mut teller = Teller::default();
+    for at in 0..100 {
+        teller.judge(&shop(), judged(STATUSES[usize::try_from(at % 2).unwrap()], at));
+    }
+    assert_eq!(teller.left_out(), 99 - u64::try_from(WAITING_MAX).unwrap());
+    let mut last = None;
+    let mut next = teller.answer(&shop(), Answer::Stored(1));
+    for sequence in 2.. {
+        let Some(telling) = next else { break };
+        last = telling.transition.after;
+        next = teller.answer(&shop(), Answer::Stored(sequence));
+    }
+    assert_eq!(last, Some(judged(STATUSES[1], 99).verdict));
+}
+
+/// One subject of HEALTH, and its entry in `vitals_state`.
+#[derive(Default)]
+struct Broker {
+    stored: Vec<(u64, v1::HealthTransition)>,
+    sequence: u64,
+    state: Option<v1::HealthTransition>,
+    copy: Vec<(u64, v1::HealthTransition)>,
+}
+
+impl Broker {
+    fn publish(&mut self, telling: &Telling) -> Answer {
+        let last = self.stored.last();
+        if last.map_or(0, |(sequence, _)| *sequence) != telling.expected_sequence {
+            return Answer::Lost(last.map(|(sequence, told)| (told.clone(), *sequence)));
+        }
+        self.sequence += 1;
+        self.stored.push((self.sequence, telling.transition.clone()));
+        Answer::Stored(self.sequence)
+    }
+
+    fn keep(&mut self, told: &v1::HealthTransition) {
+        if self.state.as_ref().is_none_or(|state| state.generation < told.generation) {
+            self.state = Some(told.clone());
+        }
+    }
+
+    /// Whoever begins to tell reads both: a crash may have come between the two, and the stream may have been rolled back.
+    fn restart(&self) -> Teller {
+        let mut teller = Teller::default();
+        let last = self.stored.last();
+        let sequence = last.map_or(0, |(sequence, _)| *sequence);
+        let told = last.map(|(_, told)| told).into_iter().chain(&self.state);
+        for told in told {
+            teller.load(shop(), told.clone(), sequence);
+        }
+        teller
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Verdict(usize),
+    Judge(usize),
+    Publish(usize),
+    LoseAnswer(usize),
+    /// Stored, and then it crashes before it wrote `vitals_state`, and another one begins.
+    Crash(usize),
+    Restart(usize),
+    BackUp,
+    RollBack,
+}
+
+fn step(replicas: usize) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..3_usize).prop_map(Step::Verdict),
+        6 => (0..replicas).prop_map(Step::Judge),
+        6 => (0..replicas).prop_map(Step::Publish),
+        2 => (0..replicas).prop_map(Step::LoseAnswer),
+        1 => (0..replicas).prop_map(Step::Crash),
+        1 => (0..replicas).prop_map(Step::Restart),
+    ]
+}
+
+fn steps_of_one() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        20 => step(1),
+        1 => Just(Step::BackUp),
+        1 => Just(Step::RollBack),
+    ];
+    proptest::collection::vec(step, 0..80)
+}
+
+/// Two replicas that see the same verdicts, at their own pace, and both tell.
+struct World {
+    broker: Broker,
+    replicas: [(Teller, Option<Telling>); 2],
+    truth: (usize, i64),
+    told: BTreeMap<u64, Vec<v1::HealthTransition>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            broker: Broker::default(),
+            replicas: Default::default(),
+            truth: (0, 0),
+            told: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, replica: usize, step: &Step) {
+        let Self { broker, replicas, truth, told } = self;
+        let (teller, under_way) = &mut replicas[replica];
+        match step {
+            Step::Verdict(status) => *truth = (*status, truth.1 + 1),
+            Step::Judge(_) => {
+                let next = teller.judge(&shop(), judged(STATUSES[truth.0], truth.1));
+                *under_way = under_way.take().or(next);
+            }
+            Step::Publish(_) | Step::LoseAnswer(_) | Step::Crash(_) => {
+                let Some(telling) = under_way.take() else { return };
+                let answer = broker.publish(&telling);
+                if matches!(answer, Answer::Stored(_)) {
+                    let generation = telling.transition.generation;
+                    told.entry(generation).or_default().push(telling.transition);
+                }
+                *under_way = match step {
+                    Step::Crash(_) => {
+                        *teller = broker.restart();
+                        None
+                    }
+                    Step::LoseAnswer(_) => teller.answer(&shop(), Answer::Unknown),
+                    _ => teller.answer(&shop(), answer),
+                };
+                if let Some(told) = teller.told(&shop()) {
+                    broker.keep(told);
+                }
+            }
+            Step::Restart(_) => {
+                (*teller, *under_way) = (broker.restart(), None);
+                if let Some(told) = teller.told(&shop()) {
+                    broker.keep(told);
+                }
+            }
+            Step::BackUp => broker.copy.clone_from(&broker.stored),
+            Step::RollBack => {
+                broker.stored.clone_from(&broker.copy);
+                // What is stored no more, and nobody remembers, was not told: it is told again, with its generation.
+                let remembered = broker.state.as_ref().map_or(0, |told| told.generation);
+                let stored = |generation| {
+                    broker.stored.iter().any(|(_, told)| told.generation == generation)
+                };
+                told.retain(|generation, _| *generation <= remembered || stored(*generation));
+            }
+        }
+    }
+}
+
+fn replica_of(step: &Step) -> usize {
+    match step {
+        Step::Judge(replica)
+        | Step::Publish(replica)
+        | Step::LoseAnswer(replica)
+        | Step::Crash(replica)
+        | Step::Restart(replica) => *replica,
+        Step::Verdict(_) | Step::BackUp | Step::RollBack => 0,
+    }
+}
+
+/// After the steps everybody tells what is left; then no generation was told twice, none repeats the one before, and the
+/// last verdict was told.
+fn check(steps: &[Step], replicas: usize) -> Result<(), TestCaseError> {
+    let mut world = World::new();
+    for step in steps {
+        world.take(replica_of(step), step);
+    }
+    for _ in 0..WAITING_MAX * 4 {
+        for replica in 0..replicas {
+            world.take(replica, &Step::Judge(replica));
+            world.take(replica, &Step::Publish(replica));
+        }
+    }
+    for (generation, transitions) in &world.told {
+        prop_assert_eq!(transitions.len(), 1, "generation {} was told again", generation);
+        let status = |verdict: &Option<v1::Verdict>| verdict.as_ref().map(|verdict| verdict.status);
+        prop_assert_ne!(status(&transitions[0].before), status(&transitions[0].after));
+    }
+    let last = world.told.values().last().and_then(|told| told[0].after.clone());
+    prop_assert_eq!(last.map(|verdict| verdict.status), Some(STATUSES[world.truth.0].into()));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn one_replica_tells_once_over_crashes_and_rollbacks(steps in steps_of_one()) {
+        check(&steps, 1)?;
+    }
+
+    #[test]
+    fn two_replicas_tell_once(steps in proptest::collection::vec(step(2), 0..80)) {
+        check(&steps, 2)?;
+    }
+}
