@@ -17,7 +17,9 @@
 
 pub mod time;
 pub mod position;
+pub mod store;
 pub mod telling;
 
 pub use position::{Position, StreamName, StreamPoint};
+pub use store::{Held, Store};
 pub use time::Time;

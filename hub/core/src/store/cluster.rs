@@ -1,0 +1,220 @@
+//! The objects of one cluster: records in a list, found by an index that holds no keys of its own.
+
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use vitals_proto::{
+    digest::Digest,
+    identity::{ClusterName, ObjectKey, Scope},
+    kind::Kind,
+};
+
+use super::{
+    StoreBytes,
+    held::{Content, Name, NewHeld, Record},
+};
+
+/// The objects of one cluster.
+#[derive(Debug)]
+pub(super) struct ClusterStore {
+    cluster: ClusterName,
+    /// A record's place is free (`None`) or never changes, so that the index can hold places.
+    records: Vec<Option<Record>>,
+    free: Vec<u32>,
+    /// Places of records. Hashed with a seed of this process; nothing is ever iterated in this order.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    kinds: Vec<KindObjects>,
+    scopes: Vec<Scope>,
+}
+
+#[derive(Debug)]
+struct KindObjects {
+    kind: Kind,
+    count: usize,
+}
+
+impl ClusterStore {
+    pub(super) fn new(cluster: ClusterName) -> Self {
+        Self {
+            cluster,
+            records: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            kinds: Vec::new(),
+            scopes: Vec::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().flatten()
+    }
+
+    pub(super) fn count_of_kind(&self, kind: &Kind) -> usize {
+        self.kinds.iter().find(|objects| objects.kind == *kind).map_or(0, |objects| objects.count)
+    }
+
+    pub(super) fn kind(&self, index: u16) -> &Kind {
+        #[expect(clippy::expect_used, reason = "indices come from this list, which never shrinks")]
+        &self.kinds.get(usize::from(index)).expect("a record names a kind of its cluster").kind
+    }
+
+    pub(super) fn scope(&self, index: u16) -> &Scope {
+        #[expect(clippy::expect_used, reason = "indices come from this list, which never shrinks")]
+        self.scopes.get(usize::from(index)).expect("a record names a scope of its cluster")
+    }
+
+    pub(super) fn bytes(&self) -> StoreBytes {
+        let bytes = |of: fn(&Record) -> usize| self.records().map(of).sum::<usize>();
+        let facts = bytes(|record| usize::try_from(record.facts_bytes).unwrap_or(usize::MAX));
+        let memory = bytes(|record| record.bytes.len())
+            + self.records.len() * size_of::<Option<Record>>()
+            + self.free.len() * size_of::<u32>()
+            // A place and a byte of control for each bucket.
+            + self.index.allocation_size();
+        StoreBytes { facts, memory }
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Record> {
+        let place = self.find(&self.name_of(key)?)?;
+        self.at(place)
+    }
+
+    pub(super) fn put(&mut self, key: &ObjectKey, stream: u16, new: NewHeld<'_>) {
+        let (kind, scope) = (self.kind_index(key.kind()), self.scope_index(new.scope));
+        let name =
+            Name { kind, namespace: key.namespace().as_bytes(), name: key.name().as_bytes() };
+        let record = Record::new(name, Indices { stream, scope }, &new);
+        let Self { records, free, index, hasher, kinds, .. } = self;
+        let entry = index.entry(
+            hasher.hash_one(name),
+            |place| name_at(records, *place) == Some(name),
+            |place| name_at(records, *place).map_or(0, |name| hasher.hash_one(name)),
+        );
+        match entry {
+            Entry::Occupied(occupied) => set(records, *occupied.get(), Some(record)),
+            Entry::Vacant(vacant) => {
+                let place = free.pop().unwrap_or_else(|| {
+                    // 2^32 objects do not fit into memory; the last place would be shared.
+                    u32::try_from(records.len()).unwrap_or(u32::MAX)
+                });
+                vacant.insert(place);
+                if usize::try_from(place) == Ok(records.len()) {
+                    records.push(Some(record));
+                } else {
+                    set(records, place, Some(record));
+                }
+                if let Some(objects) = kinds.get_mut(usize::from(kind)) {
+                    objects.count += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &ObjectKey) {
+        let Some(name) = self.name_of(key) else { return };
+        let Self { records, free, index, hasher, kinds, .. } = self;
+        let same = |place: &u32| name_at(records, *place) == Some(name);
+        let Ok(entry) = index.find_entry(hasher.hash_one(name), same) else { return };
+        let (place, _) = entry.remove();
+        set(records, place, None);
+        free.push(place);
+        if let Some(objects) = kinds.get_mut(usize::from(name.kind)) {
+            objects.count -= 1;
+        }
+    }
+
+    pub(super) fn count_instead(&mut self, key: &ObjectKey, digest: Digest) {
+        let Some(place) = self.name_of(key).and_then(|name| self.find(&name)) else { return };
+        let record = usize::try_from(place).ok().and_then(|place| self.records.get_mut(place));
+        if let Some(record) = record.and_then(Option::as_mut) {
+            record.digest = digest;
+        }
+    }
+
+    fn name_of<'k>(&self, key: &'k ObjectKey) -> Option<Name<'k>> {
+        let kind = self.kinds.iter().position(|objects| objects.kind == *key.kind())?;
+        let kind = u16::try_from(kind).ok()?;
+        Some(Name { kind, namespace: key.namespace().as_bytes(), name: key.name().as_bytes() })
+    }
+
+    fn find(&self, name: &Name<'_>) -> Option<u32> {
+        let same = |place: &u32| name_at(&self.records, *place) == Some(*name);
+        self.index.find(self.hasher.hash_one(name), same).copied()
+    }
+
+    fn at(&self, place: u32) -> Option<&Record> {
+        self.records.get(usize::try_from(place).ok()?)?.as_ref()
+    }
+
+    /// `ingest` bounds the kinds and scopes of a cluster far below 65,536.
+    fn kind_index(&mut self, kind: &Kind) -> u16 {
+        let index = self.kinds.iter().position(|objects| objects.kind == *kind);
+        let index = index.unwrap_or_else(|| {
+            self.kinds.push(KindObjects { kind: kind.clone(), count: 0 });
+            self.kinds.len() - 1
+        });
+        u16::try_from(index).unwrap_or(u16::MAX)
+    }
+
+    fn scope_index(&mut self, scope: &Scope) -> u16 {
+        let index = self.scopes.iter().position(|known| known == scope).unwrap_or_else(|| {
+            self.scopes.push(scope.clone());
+            self.scopes.len() - 1
+        });
+        u16::try_from(index).unwrap_or(u16::MAX)
+    }
+}
+
+fn name_at(records: &[Option<Record>], place: u32) -> Option<Name<'_>> {
+    Some(records.get(usize::try_from(place).ok()?)?.as_ref()?.name())
+}
+
+fn set(records: &mut [Option<Record>], place: u32, record: Option<Record>) {
+    if let Some(slot) = usize::try_from(place).ok().and_then(|place| records.get_mut(place)) {
+        *slot = record;
+    }
+}
+
+struct Indices {
+    stream: u16,
+    scope: u16,
+}
+
+impl Record {
+    fn new(name: Name<'_>, indices: Indices, new: &NewHeld<'_>) -> Self {
+        let (facts, understood) = match new.content {
+            Content::Facts(facts) => (facts, true),
+            Content::Opaque => (&[][..], false),
+        };
+        let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let version = new.resource_version.as_bytes();
+        Self {
+            bytes: [facts, name.namespace, name.name, version].concat().into_boxed_slice(),
+            digest: new.digest,
+            epoch: new.epoch,
+            counter: new.counter,
+            sequence: new.at.sequence,
+            observed_at_unix_ms: new.observed_at_unix_ms,
+            message_bytes: length(new.message_bytes),
+            facts_bytes: length(facts.len()),
+            stream: indices.stream,
+            scope: indices.scope,
+            kind: name.kind,
+            // An ObjectKey has at most 253 bytes of each.
+            namespace_bytes: u8::try_from(name.namespace.len()).unwrap_or(u8::MAX),
+            name_bytes: u8::try_from(name.name.len()).unwrap_or(u8::MAX),
+            bucket: new.bucket,
+            understood,
+        }
+    }
+}
