@@ -1,0 +1,73 @@
+//! The commands, one file each. Only those that exist are listed.
+
+use clap::Subcommand;
+
+use crate::Error;
+use crate::args::HubArgs;
+use crate::output::Output;
+
+mod clusters;
+mod completions;
+mod entity_filter;
+mod explain;
+mod get;
+mod tree;
+mod verify;
+mod watch;
+mod why;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show entities and their health
+    Get(get::Args),
+    /// Show entities and their health as they change
+    Watch(watch::Args),
+    /// Say all that is known of the health of an entity: why, since when, what to do
+    Explain(explain::Args),
+    /// Show the objects of an entity, or around an object, as a tree
+    Tree(tree::Args),
+    /// Say to which entities an object belongs, and why
+    Why(why::Args),
+    /// Show the clusters, and how well each is seen
+    Clusters(clusters::Args),
+    /// Compare the hub with a cluster, object by object and entity by entity
+    Verify(verify::Args),
+    /// Write the completions of a shell
+    Completions(completions::Args),
+}
+
+/// How a command ended well: the exit code of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 0.
+    Fine,
+    /// 1: the comparison found something.
+    Different,
+    /// 3: some entity is unhealthy, and `--exit-code` was given.
+    Unhealthy,
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When it cannot be done; the message says why and what to do.
+    pub async fn run(self, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
+        match self {
+            Self::Get(args) => get::run(args, hub, output).await,
+            Self::Watch(args) => watch::run(args, hub, output).await,
+            Self::Explain(args) => explain::run(args, hub, output).await,
+            Self::Tree(args) => tree::run(args, hub, output).await,
+            Self::Why(args) => why::run(args, hub, output).await,
+            Self::Clusters(args) => clusters::run(args, hub, output).await,
+            Self::Verify(args) => verify::run(args, hub, output).await,
+            Self::Completions(args) => completions::run(&args, output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod fake_hub;
+#[cfg(test)]
+mod tests;

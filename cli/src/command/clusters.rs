@@ -1,0 +1,167 @@
+//! `vitals clusters`: how well each cluster is seen.
+
+use vitals_proto::v1::{Cluster, KindState, ListClustersResponse, ScopeReport};
+
+use super::Outcome;
+use crate::args::{Format, HubArgs};
+use crate::hub::Hub;
+use crate::output::Output;
+use crate::table::{Cell, Column, Table};
+use crate::{Error, progress, text};
+
+/// Which.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these; with their kinds, each in a row
+    #[arg(value_name = "CLUSTER")]
+    names: Vec<String>,
+}
+
+pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
+    let Args { names } = args;
+    let hub = Hub::new(hub)?;
+    let mut clusters = progress::during(output, "asking the hub", hub.list_clusters()).await?;
+    if let Some(missing) = names.iter().find(|name| !clusters.iter().any(|it| it.name == **name)) {
+        return Err(Error::NotFound {
+            what: format!("cluster {missing}"),
+            hint: "`vitals clusters` lists those that are".to_owned(),
+        });
+    }
+    clusters.retain(|cluster| names.is_empty() || names.contains(&cluster.name));
+    match output.format {
+        Format::Json | Format::Yaml => output.document(&ListClustersResponse { clusters })?,
+        Format::Table if clusters.is_empty() => output.note("no clusters: is an agent running?"),
+        Format::Table => {
+            let now = output.now();
+            output.table(&overview(&clusters, now))?;
+            if !names.is_empty() {
+                output.line("")?;
+                output.table(&kinds(&clusters, now))?;
+            }
+            for line in troubles(&clusters) {
+                output.note(&line);
+            }
+        }
+    }
+    Ok(Outcome::Fine)
+}
+
+fn overview(clusters: &[Cluster], now_unix_ms: i64) -> Table {
+    let mut table = Table::new(&[
+        Column::name("CLUSTER"),
+        Column::whole("SCOPE"),
+        Column::whole("FRESHNESS"),
+        Column::number("VERIFIED"),
+        Column::number("OBJECTS"),
+        Column::number("KINDS"),
+        Column::number("HEARTBEAT"),
+        Column::whole("AGENT"),
+        Column::whole("KUBERNETES"),
+        Column::flexible("MESSAGE"),
+    ]);
+    for cluster in clusters {
+        let message = cluster.freshness.as_ref().map_or("", |freshness| &freshness.message);
+        let verified = text::age(cluster.verified_at.as_ref(), now_unix_ms);
+        let of_cluster = [Cell::from(verified), Cell::from(cluster.objects.to_string())];
+        if cluster.scopes.is_empty() {
+            let freshness = Cell::styled(text::freshness(cluster.freshness.as_ref()));
+            let [verified, objects] = of_cluster.clone();
+            let dash = || Cell::from("-");
+            table.row([
+                Cell::from(&cluster.name),
+                dash(),
+                freshness,
+                verified,
+                objects,
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                Cell::from(message),
+            ]);
+        }
+        for scope in &cluster.scopes {
+            let [verified, objects] = of_cluster.clone();
+            table.row([
+                Cell::from(&cluster.name),
+                Cell::from(&scope.scope),
+                Cell::styled(text::freshness(scope.freshness.as_ref())),
+                verified,
+                objects,
+                Cell::from(complete(scope)),
+                Cell::from(text::age(scope.last_heartbeat_at.as_ref(), now_unix_ms)),
+                Cell::from(&scope.agent_version),
+                Cell::from(&scope.api_server_version),
+                Cell::from(
+                    scope.freshness.as_ref().map_or(message, |freshness| &freshness.message),
+                ),
+            ]);
+        }
+    }
+    table
+}
+
+/// Kinds that are complete or absent, of all that are watched.
+fn complete(scope: &ScopeReport) -> String {
+    let is_seen = |state: KindState| matches!(state, KindState::Complete | KindState::Absent);
+    let seen = scope.kinds.iter().filter(|kind| is_seen(kind.state())).count();
+    format!("{seen}/{}", scope.kinds.len())
+}
+
+fn kinds(clusters: &[Cluster], now_unix_ms: i64) -> Table {
+    let mut table = Table::new(&[
+        Column::name("CLUSTER"),
+        Column::whole("SCOPE"),
+        Column::whole("KIND"),
+        Column::whole("STATE"),
+        Column::number("EXIST"),
+        Column::number("HELD"),
+        Column::number("VERIFIED"),
+        Column::flexible("DETAIL"),
+    ]);
+    for (cluster, scope) in
+        clusters.iter().flat_map(|it| it.scopes.iter().map(move |scope| (it, scope)))
+    {
+        for kind in &scope.kinds {
+            table.row([
+                Cell::from(&cluster.name),
+                Cell::from(&scope.scope),
+                Cell::from(&kind.kind),
+                Cell::styled(text::kind_state(kind.state())),
+                Cell::from(kind.count.to_string()),
+                Cell::from(kind.held.to_string()),
+                Cell::from(text::age(kind.verified_at.as_ref(), now_unix_ms)),
+                Cell::from(&kind.detail),
+            ]);
+        }
+    }
+    table
+}
+
+/// What a person should know and no table shows.
+fn troubles(clusters: &[Cluster]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for cluster in clusters {
+        let name = text::clean(&cluster.name);
+        if !cluster.conflicting_uids.is_empty() {
+            let others = cluster.conflicting_uids.join(", ");
+            lines.push(format!(
+                "{name}: two clusters use this name: {} and {others}. Give one of their agents another --cluster",
+                cluster.uid
+            ));
+        }
+        for scope in &cluster.scopes {
+            for refusal in &scope.refused {
+                let reason = refusal.reason().as_str_name().trim_start_matches("REFUSAL_REASON_");
+                lines.push(format!(
+                    "{name}/{}: {} objects do not get through ({}), such as {}",
+                    text::clean(&scope.scope),
+                    refusal.count,
+                    reason.to_lowercase().replace('_', " "),
+                    text::clean(&refusal.example)
+                ));
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,261 @@
+//! `vitals watch`: entities and their health as they change.
+//!
+//! On a terminal a table that is drawn anew in place; elsewhere a line per change; with `-o json` or `yaml` every step of
+//! the watch as it comes. A broken connection is resumed by token; a view that is not what the hub says is asked for anew.
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use vitals_proto::v1::{Entity, HealthStatus};
+
+use super::Outcome;
+use super::entity_filter::FilterArgs;
+use crate::Error;
+use crate::args::{Format, HubArgs};
+use crate::follow::{self, Applied, Follower, Said, View};
+use crate::hub::Hub;
+use crate::output::{Output, terminal_size};
+use crate::{progress, text};
+
+/// How often a table on a terminal is drawn at most, where something changed.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often it is drawn where only ages changed, in draws.
+const IDLE_DRAWS: u32 = 10;
+
+/// What to watch.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// End once the view is whole and every entity in it is healthy
+    #[arg(long)]
+    until_healthy: bool,
+}
+
+pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
+    let Args { filter, until_healthy } = args;
+    let hub = Hub::new(hub)?;
+    let mut follower = Follower::new(hub, filter.filter()?);
+    let mut watch =
+        Watch { output, view: View::default(), screen: Screen::default(), until_healthy };
+    let first = progress::during(watch.output, "waiting for the hub", follower.next()).await?;
+    let mut said = Some(first);
+    loop {
+        let said = match said.take() {
+            Some(first) => first,
+            None => watch.next(&mut follower).await?,
+        };
+        if watch.take(said, &mut follower).await? {
+            return Ok(Outcome::Fine);
+        }
+    }
+}
+
+struct Watch<'a> {
+    output: &'a mut Output,
+    view: View,
+    screen: Screen,
+    until_healthy: bool,
+}
+
+/// What stands on the terminal.
+#[derive(Default)]
+struct Screen {
+    lines: usize,
+    is_stale: bool,
+    /// What is wrong with the connection.
+    trouble: String,
+}
+
+impl Watch<'_> {
+    /// Waits for the follower, and draws meanwhile.
+    async fn next(&mut self, follower: &mut Follower) -> Result<Said, Error> {
+        if !self.draws() {
+            return follower.next().await;
+        }
+        let mut ticks = interval(DRAW_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = std::pin::pin!(follower.next());
+        let mut idle = 0;
+        loop {
+            tokio::select! {
+                said = &mut next => return said,
+                _ = ticks.tick() => {
+                    idle += 1;
+                    if self.screen.is_stale || idle % IDLE_DRAWS == 0 {
+                        draw(self.output, &mut self.screen, &self.view)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Shows one step. `true` ends the watch.
+    async fn take(&mut self, said: Said, follower: &mut Follower) -> Result<bool, Error> {
+        let step = match said {
+            Said::Step(step) => *step,
+            Said::Interrupted { error, pause } => {
+                let cause = error.root_cause().unwrap_or_else(|| error.to_string());
+                self.trouble(format!("the connection to the hub broke ({cause}): trying again"));
+                follow::rest(pause).await;
+                return Ok(false);
+            }
+        };
+        if self.output.format != Format::Table {
+            self.output.record(&step)?;
+        }
+        let applied = self.view.apply(step);
+        self.screen.is_stale = true;
+        if let Applied::Differs(difference) = &applied {
+            self.trouble(format!(
+                "the view differs from the hub's ({} entities here, {} there): asking for it anew",
+                difference.count.0, difference.count.1
+            ));
+            follower.restart();
+            return Ok(false);
+        }
+        if matches!(applied, Applied::Synced { .. } | Applied::Progress(_)) {
+            self.screen.trouble.clear();
+        }
+        if self.output.format == Format::Table && !self.draws() {
+            self.tell(&applied)?;
+        }
+        Ok(self.until_healthy && self.is_healthy())
+    }
+
+    fn draws(&self) -> bool {
+        self.output.format == Format::Table && self.output.terminal.is_some()
+    }
+
+    fn is_healthy(&self) -> bool {
+        let status = |entity: &Entity| text::status_of(entity.verdict.as_ref());
+        let entities = self.view.entities();
+        self.view.is_whole()
+            && self.view.incoming().is_none()
+            && !entities.is_empty()
+            && entities.values().all(|entity| status(entity) == HealthStatus::Healthy)
+    }
+
+    fn trouble(&mut self, trouble: String) {
+        if self.draws() {
+            self.screen.trouble = trouble;
+            self.screen.is_stale = true;
+        } else {
+            self.output.note(&trouble);
+        }
+    }
+
+    /// A line per change, for files and pipes.
+    fn tell(&mut self, applied: &Applied) -> Result<(), Error> {
+        match applied {
+            Applied::Changed { before, after } => {
+                let words = |entity: &Entity| {
+                    let verdict = entity.verdict.clone().unwrap_or_default();
+                    (verdict.status(), verdict.reason, verdict.message)
+                };
+                let before = before.as_deref().map(words);
+                if before.as_ref() != Some(&words(after)) {
+                    self.change(before.map(|(status, ..)| status), after)?;
+                }
+            }
+            Applied::Removed(Some(entity)) => self.gone(entity)?,
+            Applied::Synced { vanished } => {
+                for entity in vanished {
+                    self.gone(entity)?;
+                }
+            }
+            Applied::SnapshotBegun(reason) if !reason.is_empty() => {
+                self.output.note(&format!("a new snapshot: {}", text::clean(reason)));
+            }
+            Applied::SnapshotBegun(_)
+            | Applied::Resumed
+            | Applied::Removed(None)
+            | Applied::Differs(_)
+            | Applied::Progress(_)
+            | Applied::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, before: Option<HealthStatus>, after: &Entity) -> Result<(), Error> {
+        let verdict = after.verdict.clone().unwrap_or_default();
+        let mut line =
+            format!("{} {} ", text::time(verdict.since.as_ref()), text::clean(&after.r#ref));
+        let paint = self.output.paint;
+        let word = |status| {
+            let (word, style) = text::status(status);
+            paint.text(word, style)
+        };
+        if let Some(before) = before.filter(|before| *before != verdict.status()) {
+            line.push_str(&format!("{} → ", word(before)));
+        }
+        line.push_str(&word(verdict.status()));
+        if !verdict.reason.is_empty() {
+            line.push_str(&format!(
+                " {}: {}",
+                text::clean(&verdict.reason),
+                text::clean(&verdict.message)
+            ));
+        }
+        self.output.line(&line)?;
+        Ok(self.output.data.flush()?)
+    }
+
+    fn gone(&mut self, entity: &Entity) -> Result<(), Error> {
+        let now = jiff::Timestamp::from_millisecond(self.output.now()).unwrap_or_default();
+        self.output.line(&format!("{now:.3} {} gone", text::clean(&entity.r#ref)))?;
+        Ok(self.output.data.flush()?)
+    }
+}
+
+/// Draws the table over the one that stands there.
+fn draw(output: &mut Output, screen: &mut Screen, view: &View) -> Result<(), Error> {
+    let Some(size) = terminal_size().or(output.terminal) else { return Ok(()) };
+    let lines = picture(output, screen, view, size);
+    let mut frame = String::new();
+    if screen.lines > 0 {
+        frame.push_str(&format!("\x1b[{}A\r", screen.lines));
+    }
+    for line in &lines {
+        frame.push_str(line);
+        frame.push_str("\x1b[K\n");
+    }
+    frame.push_str("\x1b[J");
+    screen.lines = lines.len();
+    screen.is_stale = false;
+    output.data.write_all(frame.as_bytes())?;
+    Ok(output.data.flush()?)
+}
+
+/// The lines that fit the terminal: the worst first where not all fit.
+fn picture(
+    output: &Output,
+    screen: &Screen,
+    view: &View,
+    size: crate::output::Size,
+) -> Vec<String> {
+    let rows_max = size.lines.saturating_sub(4).max(1);
+    let mut entities: Vec<&Entity> = view.entities().values().collect();
+    let hidden = entities.len().saturating_sub(rows_max);
+    if hidden > 0 {
+        entities.sort_by_key(|entity| std::cmp::Reverse(text::status_of(entity.verdict.as_ref())));
+        entities.truncate(rows_max);
+    }
+    let table = super::get::table(entities, output.now());
+    let mut lines: Vec<String> =
+        table.render(output.paint, Some(size.columns)).lines().map(str::to_owned).collect();
+    let mut foot = Vec::new();
+    if hidden > 0 {
+        foot.push(format!("… and {hidden} more that are no worse"));
+    }
+    match view.incoming() {
+        Some(count) if !view.is_whole() => foot.push(format!("loading, {count} so far")),
+        _ => {}
+    }
+    if !screen.trouble.is_empty() {
+        foot.push(screen.trouble.clone());
+    }
+    lines.extend(foot.iter().map(|line| crate::table::shorten(line, size.columns)));
+    lines
+}
