@@ -1,0 +1,163 @@
+//! Writes messages: envelope and state, in the bytes that are sent and digested.
+//!
+//! Facts come encoded and stay so: they are the last field, and are appended as they are. The bytes equal what prost makes of
+//! the whole message (tested), so that whoever decodes and encodes again gets the same digest.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
+use vitals_proto::{FORMAT, limits::TOMBSTONE_TTL, v1};
+
+use crate::outbox::Ticket;
+
+/// One message for the stream, handed over in this order.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// To settle it by.
+    pub ticket: Ticket,
+    /// Where.
+    pub subject: String,
+    /// What.
+    pub payload: Bytes,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a publication is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The facts of an object.
+    Facts,
+    /// An object is gone: `Nats-TTL` as [`Content::ttl`] says, and `KV-Operation: PURGE`.
+    Tombstone,
+    /// A heartbeat.
+    Heartbeat,
+}
+
+impl Content {
+    /// After how long the stream drops it.
+    #[must_use]
+    pub fn ttl(self) -> Option<Duration> {
+        match self {
+            Self::Tombstone => Some(TOMBSTONE_TTL),
+            Self::Facts | Self::Heartbeat => None,
+        }
+    }
+}
+
+/// The state of an object that is to be said.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// Encoded `v1::Facts`.
+    Facts(Bytes),
+    /// It is gone, and this is what is still known.
+    Tombstone { labels: BTreeMap<String, String>, uid: Bytes },
+}
+
+impl State {
+    /// About what it takes to hold it. Bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Facts(facts) => facts.len(),
+            Self::Tombstone { labels, uid } => {
+                let labels: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+                labels + uid.len()
+            }
+        }
+    }
+
+    pub(crate) fn content(&self) -> Content {
+        match self {
+            Self::Facts(_) => Content::Facts,
+            Self::Tombstone { .. } => Content::Tombstone,
+        }
+    }
+}
+
+/// Field number of `ObjectChange.facts`.
+const FACTS_TAG: u32 = 11;
+
+/// Writes an object's message. `envelope.state` is left out and taken from `state`. Gives back the facts as a part of the
+/// payload, so that they are held once while the message is in flight.
+pub(crate) fn write(mut envelope: v1::ObjectChange, state: State, time_ms: i64) -> (Bytes, State) {
+    envelope.format = FORMAT;
+    match state {
+        State::Facts(facts) => {
+            envelope.state = None;
+            let length = u64::try_from(facts.len()).unwrap_or(u64::MAX);
+            let head = envelope.encoded_len() + key_len(FACTS_TAG) + encoded_len_varint(length);
+            let mut payload = BytesMut::with_capacity(head + facts.len());
+            #[expect(clippy::expect_used, reason = "BytesMut grows as needed")]
+            envelope.encode(&mut payload).expect("a BytesMut has room");
+            encode_key(FACTS_TAG, WireType::LengthDelimited, &mut payload);
+            encode_varint(length, &mut payload);
+            payload.put_slice(&facts);
+            let payload = payload.freeze();
+            let facts = payload.slice(head..);
+            (payload, State::Facts(facts))
+        }
+        State::Tombstone { labels, uid } => {
+            let tombstone = v1::Tombstone {
+                deleted_at_unix_ms: time_ms,
+                labels: labels.clone(),
+                uid: uid.clone(),
+            };
+            envelope.state = Some(v1::object_change::State::Tombstone(tombstone));
+            (envelope.encode_to_vec().into(), State::Tombstone { labels, uid })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vitals_proto::MAGIC;
+
+    use super::*;
+
+    fn envelope() -> v1::ObjectChange {
+        v1::ObjectChange {
+            format: 0,
+            epoch: Some(v1::Epoch { started_at_unix_ms: 5, random: 6 }),
+            counter: 7,
+            cluster_uid: Bytes::from_static(b"u"),
+            scope: "main".into(),
+            kind: "pods".into(),
+            namespace: "a".into(),
+            name: "b".into(),
+            resource_version: "8".into(),
+            observed_at_unix_ms: 9,
+            state: None,
+        }
+    }
+
+    #[test]
+    fn facts_are_appended_as_prost_would_write_them() {
+        for facts in [
+            v1::Facts::default(),
+            v1::Facts { truncated: vec!["x".repeat(300)], ..Default::default() },
+        ] {
+            let (payload, kept) = write(envelope(), State::Facts(facts.encode_to_vec().into()), 0);
+            let whole = v1::ObjectChange::decode(payload.clone()).unwrap();
+            assert_eq!(whole.state, Some(v1::object_change::State::Facts(facts.clone())));
+            assert_eq!(payload, whole.encode_to_vec());
+            assert!(payload.starts_with(&MAGIC));
+            assert!(matches!(kept, State::Facts(kept) if kept == facts.encode_to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_tombstone_says_when_and_whose() {
+        let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
+        let state = State::Tombstone { labels: labels.clone(), uid: Bytes::from_static(b"uid") };
+        assert_eq!((state.content().ttl(), state.bytes()), (Some(TOMBSTONE_TTL), 10));
+        let (payload, _) = write(envelope(), state, 77);
+        let whole = v1::ObjectChange::decode(payload).unwrap();
+        let want =
+            v1::Tombstone { deleted_at_unix_ms: 77, labels, uid: Bytes::from_static(b"uid") };
+        assert_eq!(whole.state, Some(v1::object_change::State::Tombstone(want)));
+    }
+}

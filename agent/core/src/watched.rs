@@ -1,0 +1,510 @@
+//! One kind under watch: which list it is in, what exists, and what of that is to be said.
+//!
+//! Nothing is taken before the first list of an epoch begins, and what a whole list did not name is buried. A list older than
+//! what was seen is not used for either: another is asked for, and if that is older too, the cluster was set back and it holds.
+//!
+//! Deliberately not here: which watch requests are made (the shell's adapter), and what a hub is missing (`repair`).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use vitals_proto::{
+    digest::{Digest, Sums},
+    kind::Kind,
+    v1,
+};
+
+use crate::{
+    input::{Deletion, Now, Object, ObjectName, Outcome, WatchItem, WatchState},
+    message::{Content, State},
+    mirror::{Entry, Existence, Handed, Mirror, Reading, Refused},
+    outbox::{ObjectId, Outbox, Settled, Value},
+};
+
+/// Where the kind stands with its lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    /// None of this epoch, or since a freeze, has begun: what the watch says is of before.
+    Awaited,
+    /// One runs.
+    Running {
+        /// It named an object whose name could not be read: what it did not name may exist.
+        nameless: bool,
+    },
+    /// One is whole.
+    Whole,
+}
+
+/// Whether another list is to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relist {
+    /// No.
+    No,
+    /// When the monotonic clock says so. Milliseconds.
+    At(u64),
+    /// It was asked for, and has not begun.
+    Asked,
+}
+
+/// Counts that entries make up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) exists: u64,
+    pub(crate) list_pending: u64,
+    pub(crate) too_large: u64,
+    pub(crate) stream_full: u64,
+    pub(crate) permission: u64,
+    pub(crate) unreadable: u64,
+}
+
+/// What an entry needs to act on its surroundings.
+pub(crate) struct Desk<'a> {
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) now: Now,
+}
+
+pub(crate) struct Watched {
+    pub(crate) kind: Kind,
+    /// Among the kinds.
+    index: u16,
+    pub(crate) objects: Mirror,
+    /// Over what was handed over last of each object.
+    pub(crate) sums: Sums,
+    pub(crate) tally: Tally,
+    pub(crate) relist: Relist,
+    /// When the last one was asked for. Milliseconds, monotonic.
+    pub(crate) relisted_at_ms: Option<u64>,
+    /// When what was refused, and may not be now, is tried again. Milliseconds, monotonic.
+    pub(crate) refused_retry_at_ms: Option<u64>,
+    watch: WatchState,
+    list: List,
+    /// Highest `resourceVersion` seen.
+    highest: u64,
+    /// The last list was older than that: the next one holds, whatever it says.
+    set_back: bool,
+    list_resource_version: String,
+    last_event_at_unix_ms: i64,
+    /// Objects whose names no object can have, or could not be read, since the list began.
+    nameless: u64,
+    /// Items not used because something newer was seen.
+    pub(crate) outdated: u64,
+}
+
+impl Watched {
+    pub(crate) fn new(kind: Kind, index: u16) -> Self {
+        Self {
+            kind,
+            index,
+            objects: Mirror::default(),
+            sums: Sums::default(),
+            tally: Tally::default(),
+            relist: Relist::No,
+            relisted_at_ms: None,
+            refused_retry_at_ms: None,
+            watch: WatchState::Working,
+            list: List::Awaited,
+            highest: 0,
+            set_back: false,
+            list_resource_version: String::new(),
+            last_event_at_unix_ms: 0,
+            nameless: 0,
+            outdated: 0,
+        }
+    }
+
+    /// From now on only what a list says that begins later is taken.
+    pub(crate) fn await_list(&mut self) {
+        self.list = List::Awaited;
+        self.relist = Relist::At(0);
+    }
+
+    /// Everything is to be said again, under a new epoch.
+    pub(crate) fn renew(&mut self) {
+        self.await_list();
+        for entry in self.objects.iter_mut() {
+            entry.wanted = true;
+            entry.list_pending = false;
+            entry.refused = None;
+        }
+        let Tally { exists, unreadable, .. } = self.tally;
+        self.tally = Tally { exists, unreadable, ..Tally::default() };
+    }
+
+    /// Takes what the watch says, in its order.
+    pub(crate) fn take(&mut self, item: WatchItem, desk: &mut Desk<'_>) {
+        match item {
+            WatchItem::State(state) => return self.take_state(state, desk),
+            WatchItem::ListStarted => return self.begin_list(),
+            WatchItem::ListDiscarded => {
+                if self.list != List::Whole {
+                    self.list = List::Awaited;
+                }
+                return;
+            }
+            _ if self.list == List::Awaited => {}
+            WatchItem::Listed(object) => self.observe(object, Source::List, desk),
+            WatchItem::Applied(object) => self.observe(object, Source::Event, desk),
+            WatchItem::Deleted(deletion) => self.delete(deletion, desk),
+            WatchItem::Unreadable(name) => self.take_unreadable(name),
+            WatchItem::ListEnded { resource_version } => self.end_list(resource_version, desk),
+            WatchItem::Alive { resource_version } => self.saw(version(&resource_version)),
+        }
+        self.watch = WatchState::Working;
+        self.last_event_at_unix_ms = desk.now.unix_ms;
+    }
+
+    fn take_state(&mut self, state: WatchState, desk: &mut Desk<'_>) {
+        if matches!(state, WatchState::Absent(_)) {
+            // Nothing of a kind that does not exist exists.
+            self.list = List::Awaited;
+            for entry in self.objects.iter_mut() {
+                entry.listed = false;
+            }
+            self.bury_unlisted(desk);
+        }
+        self.watch = state;
+    }
+
+    fn begin_list(&mut self) {
+        self.list = List::Running { nameless: false };
+        self.relist = Relist::No;
+        self.nameless = 0;
+        for entry in self.objects.iter_mut() {
+            entry.listed = false;
+        }
+    }
+
+    fn end_list(&mut self, resource_version: String, desk: &mut Desk<'_>) {
+        let List::Running { nameless } = self.list else { return };
+        let of_list = version(&resource_version);
+        let older = of_list != 0 && of_list < self.highest;
+        if older && !self.set_back {
+            self.outdated += 1;
+            self.set_back = true;
+            self.await_list();
+            return;
+        }
+        if older {
+            self.highest = of_list;
+        }
+        self.set_back = false;
+        self.saw(of_list);
+        self.list = List::Whole;
+        self.list_resource_version = resource_version;
+        if !nameless {
+            self.bury_unlisted(desk);
+        }
+    }
+
+    fn saw(&mut self, version: u64) {
+        self.highest = self.highest.max(version);
+    }
+
+    fn bury_unlisted(&mut self, desk: &mut Desk<'_>) {
+        let unlisted = self.objects.iter().filter(|(_, entry)| !entry.listed);
+        let unlisted: Vec<u32> = unlisted.map(|(index, _)| index).collect();
+        for index in unlisted {
+            self.bury(index, desk);
+        }
+    }
+
+    fn observe(&mut self, object: Object, source: Source, desk: &mut Desk<'_>) {
+        let Object { name, resource_version, facts } = object;
+        let Some(index) = self.objects.enter(&name) else {
+            self.nameless += 1;
+            return;
+        };
+        let seen = version(&resource_version);
+        let (set_back, hash) = (self.set_back, facts_hash(&facts));
+        let to_say = self.change(index, |entry| {
+            entry.listed = true;
+            if !set_back && seen != 0 && seen < entry.version {
+                return None;
+            }
+            let known = entry.slot.is_some() || entry.handed == Handed::Facts;
+            let unchanged =
+                entry.existence == Existence::Exists && entry.facts_hash == hash && known;
+            entry.existence = Existence::Exists;
+            entry.reading = Reading::Read;
+            entry.facts_hash = hash;
+            entry.version = seen;
+            if unchanged && !entry.wanted {
+                return Some(false);
+            }
+            entry.wanted = false;
+            entry.refused = None;
+            entry.list_pending |= source == Source::List;
+            Some(true)
+        });
+        match to_say.flatten() {
+            Some(true) => self.say(index, resource_version, State::Facts(facts), desk),
+            Some(false) => {}
+            None => self.outdated += 1,
+        }
+        if source == Source::Event {
+            self.saw(seen);
+        }
+    }
+
+    fn take_unreadable(&mut self, name: Option<ObjectName>) {
+        let Some(index) = name.and_then(|name| self.objects.enter(&name)) else {
+            self.nameless += 1;
+            if let List::Running { nameless } = &mut self.list {
+                *nameless = true;
+            }
+            return;
+        };
+        self.change(index, |entry| {
+            entry.listed = true;
+            entry.existence = Existence::Exists;
+            entry.reading = Reading::Unreadable;
+        });
+    }
+
+    fn delete(&mut self, deletion: Deletion, desk: &mut Desk<'_>) {
+        let Deletion { name, resource_version, labels, uid } = deletion;
+        let seen = version(&resource_version);
+        self.saw(seen);
+        let Some(index) = self.objects.find(&name.namespace, &name.name) else { return };
+        self.leave(index, desk, Farewell { resource_version, version: seen, labels, uid });
+    }
+
+    /// The object does not exist: a list did not name it.
+    pub(crate) fn bury(&mut self, index: u32, desk: &mut Desk<'_>) {
+        let Some(entry) = self.objects.get(index) else { return };
+        let underway = entry.existence == Existence::Gone
+            && (entry.refused.is_some()
+                || entry.slot.is_some_and(|slot| desk.outbox.says_tombstone(slot)));
+        if !underway {
+            self.leave(index, desk, Farewell::default());
+        }
+    }
+
+    fn leave(&mut self, index: u32, desk: &mut Desk<'_>, farewell: Farewell) {
+        let Farewell { resource_version, version, labels, uid } = farewell;
+        let handed = self.change(index, |entry| {
+            entry.existence = Existence::Gone;
+            entry.reading = Reading::Read;
+            entry.refused = None;
+            entry.wanted = false;
+            entry.list_pending = false;
+            entry.version = entry.version.max(version);
+            (entry.handed, entry.slot)
+        });
+        match handed {
+            Some((Handed::Nothing, slot)) => {
+                // The connection never had it: there is nothing to bury.
+                if let Some(slot) = slot {
+                    desk.outbox.withdraw(slot);
+                }
+                self.objects.remove(index);
+            }
+            Some((Handed::Facts | Handed::NoFacts, _)) => {
+                self.say(index, resource_version, State::Tombstone { labels, uid }, desk);
+            }
+            None => {}
+        }
+    }
+
+    fn say(&mut self, index: u32, resource_version: String, state: State, desk: &mut Desk<'_>) {
+        let Some(entry) = self.objects.get_mut(index) else { return };
+        let value = Value {
+            state,
+            resource_version: resource_version.into(),
+            seen_at_unix_ms: desk.now.unix_ms,
+            waits_since_unix_ms: desk.now.unix_ms,
+        };
+        let object = ObjectId { kind: self.index, index };
+        entry.slot = Some(desk.outbox.put(object, entry.slot, value));
+    }
+
+    /// The object's message goes to the connection now.
+    pub(crate) fn hand_over(&mut self, index: u32, handing: Handing) {
+        let Handing { content, bucket, digest } = handing;
+        let before = self.change(index, |entry| {
+            let before =
+                (entry.handed == Handed::Facts).then(|| Digest::from_wire(&entry.digest)).flatten();
+            entry.bucket = bucket;
+            entry.digest = digest.to_wire();
+            entry.list_pending = false;
+            entry.handed = if content == Content::Facts { Handed::Facts } else { Handed::NoFacts };
+            before
+        });
+        if let Some(Some(before)) = before {
+            self.sums.remove(bucket, before);
+        }
+        if content == Content::Facts {
+            self.sums.add(bucket, digest);
+        }
+    }
+
+    /// The object's message was settled.
+    pub(crate) fn settle(&mut self, settled: &Settled, outcome: Outcome) {
+        let Settled { object: ObjectId { index, .. }, content, more } = *settled;
+        if more {
+            return;
+        }
+        let refused = match outcome {
+            Outcome::Acked | Outcome::Transient => None,
+            Outcome::TooLarge => Some(Refused::TooLarge),
+            Outcome::StreamFull => Some(Refused::StreamFull),
+            Outcome::Permission => Some(Refused::Permission),
+        };
+        let done = self.change(index, |entry| {
+            entry.slot = None;
+            entry.refused = refused;
+            entry.existence == Existence::Gone
+        });
+        if done == Some(true) && content == Content::Tombstone && outcome == Outcome::Acked {
+            self.objects.remove(index);
+        }
+    }
+
+    /// A hub holds an object of which nothing is known here: the next list decides. What runs already does not: it may have
+    /// passed where the object would be.
+    pub(crate) fn suspect(&mut self, name: &ObjectName) -> Option<u32> {
+        let index = self.objects.enter(name)?;
+        self.change(index, |entry| {
+            entry.existence = Existence::Unconfirmed;
+            entry.handed = Handed::NoFacts;
+            entry.wanted = true;
+            entry.listed = true;
+        });
+        Some(index)
+    }
+
+    /// Changes an entry, and keeps the tally true.
+    fn change<R>(&mut self, index: u32, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let entry = self.objects.get_mut(index)?;
+        self.tally.count(entry, |count| *count = count.saturating_sub(1));
+        let result = change(entry);
+        self.tally.count(entry, |count| *count += 1);
+        Some(result)
+    }
+
+    /// What was refused, and may not be now, is to be sent again. Gives whether a list is needed for it.
+    pub(crate) fn retry_refused(&mut self, desk: &mut Desk<'_>) -> bool {
+        self.refused_retry_at_ms = None;
+        let may_pass = |(_, entry): &(u32, &Entry)| {
+            matches!(entry.refused, Some(Refused::StreamFull | Refused::Permission))
+        };
+        let refused: Vec<(u32, Existence)> = self
+            .objects
+            .iter()
+            .filter(may_pass)
+            .map(|(index, entry)| (index, entry.existence))
+            .collect();
+        let mut needs_list = false;
+        for (index, existence) in refused {
+            if existence == Existence::Gone {
+                self.leave(index, desk, Farewell::default());
+            } else {
+                self.change(index, |entry| entry.wanted = true);
+                needs_list = true;
+            }
+        }
+        needs_list
+    }
+
+    /// As the heartbeat says it.
+    pub(crate) fn state(&self) -> v1::KindState {
+        match (&self.watch, self.list) {
+            (WatchState::Forbidden(_), _) => v1::KindState::Forbidden,
+            (WatchState::Absent(_), _) => v1::KindState::Absent,
+            (WatchState::Stalled(_), _) => v1::KindState::Stalled,
+            (WatchState::Working, List::Whole) if self.tally.list_pending == 0 => {
+                v1::KindState::Complete
+            }
+            (WatchState::Working, List::Awaited | List::Running { .. } | List::Whole) => {
+                v1::KindState::Listing
+            }
+        }
+    }
+
+    /// For the heartbeat.
+    pub(crate) fn report(&self) -> v1::KindReport {
+        v1::KindReport {
+            kind: self.kind.to_string(),
+            state: self.state().into(),
+            count: self.tally.exists,
+            last_event_at_unix_ms: self.last_event_at_unix_ms,
+            list_resource_version: self.list_resource_version.clone(),
+            detail: self.detail(),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match (&self.watch, self.list) {
+            (
+                WatchState::Forbidden(why) | WatchState::Absent(why) | WatchState::Stalled(why),
+                _,
+            ) => why.clone(),
+            (WatchState::Working, List::Awaited) => "waits for its list".into(),
+            (WatchState::Working, List::Running { .. }) => "is being listed".into(),
+            (WatchState::Working, List::Whole) => match self.tally.list_pending {
+                0 => String::new(),
+                pending => format!("{pending} listed objects are still to be published"),
+            },
+        }
+    }
+
+    /// Objects that exist, and whose state as the API server sent it cannot be read.
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.tally.unreadable + self.nameless
+    }
+}
+
+impl Tally {
+    fn count(&mut self, entry: &Entry, count: impl Fn(&mut u64)) {
+        if entry.existence == Existence::Exists {
+            count(&mut self.exists);
+        }
+        if entry.list_pending {
+            count(&mut self.list_pending);
+        }
+        match entry.refused {
+            Some(Refused::TooLarge) => count(&mut self.too_large),
+            Some(Refused::StreamFull) => count(&mut self.stream_full),
+            Some(Refused::Permission) => count(&mut self.permission),
+            None => {}
+        }
+        if entry.reading == Reading::Unreadable {
+            count(&mut self.unreadable);
+        }
+    }
+}
+
+/// Where an object was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    List,
+    Event,
+}
+
+/// What is known at the end of an object.
+#[derive(Default)]
+struct Farewell {
+    resource_version: String,
+    version: u64,
+    labels: BTreeMap<String, String>,
+    uid: Bytes,
+}
+
+/// A message as it is handed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handing {
+    pub(crate) content: Content,
+    pub(crate) bucket: u8,
+    pub(crate) digest: Digest,
+}
+
+/// `resourceVersion` as a number (Kubernetes 1.35 made it officially comparable); 0 where it is none: not compared.
+fn version(text: &str) -> u64 {
+    text.parse().unwrap_or_default()
+}
+
+/// 64 of the 128 bits.
+fn facts_hash(facts: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = Digest::of("", facts).to_wire();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
