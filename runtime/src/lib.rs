@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod duration;
+pub mod backoff;
 pub mod logging;
 pub mod tasks;
 pub mod http;
