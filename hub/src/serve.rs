@@ -1,0 +1,224 @@
+//! gRPC, on one port: the services of `vitals.v1`, reflection, health, and gRPC-Web.
+//!
+//! On the path behind the view. [`Security`] says who may connect, [`limits`] how many streams there are, and
+//! `error` is the one place where errors become gRPC codes.
+//!
+//! **Invariant:** an address that others can reach is never served without TLS and a token, unless somebody
+//! said `--insecure`.
+
+mod accept;
+mod alert;
+pub mod auth;
+mod catalog;
+mod cluster;
+mod entity;
+mod error;
+pub mod limits;
+mod object;
+mod raw_watch;
+mod security;
+pub mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server as GrpcServer;
+use tonic::{Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tonic_web::GrpcWebLayer;
+use vitals_proto::DESCRIPTORS;
+use vitals_proto::v1::alert_service_server::AlertServiceServer;
+use vitals_proto::v1::catalog_service_server::CatalogServiceServer;
+use vitals_proto::v1::cluster_service_server::ClusterServiceServer;
+use vitals_proto::v1::entity_service_server::EntityServiceServer;
+use vitals_proto::v1::object_service_server::ObjectServiceServer;
+use vitals_runtime::http::Readiness;
+use vitals_runtime::tasks::Tasks;
+
+pub use cluster::Clusters;
+pub use security::{Security, SecurityArgs};
+
+use crate::definitions::Store;
+use crate::watch::Shared;
+use accept::Acceptor;
+use error::Error as Refusal;
+use limits::{Gate, Limits};
+use raw_watch::{Watches, WithWatches};
+
+/// Most entries of a page, and how many there are where the client does not say.
+const PAGE_MAX: u32 = 1_000;
+
+/// Silence on a connection after which it is pinged, and how long the answer may take.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Room for other calls beside the streams of a connection.
+const CALLS_PER_CONNECTION: usize = 100;
+
+/// Largest headers of a request. Bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// How long open connections are given to end at shutdown, once their streams were ended.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Why the port is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on. Final.
+    #[error("cannot listen on {address} for gRPC")]
+    Listen {
+        /// As asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Our own description of the services cannot be read: a bug.
+    #[error("cannot serve reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// Serving ended.
+    #[error("cannot serve gRPC")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Entities, and questions to the core.
+    pub shared: Arc<Shared>,
+    /// Clusters.
+    pub clusters: watch::Receiver<Clusters>,
+    /// Definitions.
+    pub definitions: Arc<dyn Store>,
+}
+
+/// A server that listens, and does not yet serve.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    security: Security,
+    limits: Limits,
+}
+
+impl Server {
+    /// Listens on the address of `security`, which was checked with it. Port 0 takes a free one.
+    pub async fn listen(security: Security, limits: Limits) -> Result<Self, Error> {
+        let address = security.listen;
+        let failed = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, security, limits })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until shutdown begins: then takes no more connections, ends the streams with UNAVAILABLE, answers
+    /// what was asked, and ends.
+    pub fn serve(self, sources: Sources, tasks: &Tasks) {
+        let stopping = tasks.stopping();
+        let Sources { shared, clusters, definitions } = sources;
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let readiness = shared.readiness.clone();
+        tasks.spawn("gRPC health", report_health(reporter, readiness, stopping.clone()));
+        let Self { listener, address: _, security, limits } = self;
+        let tls = security.tls(tasks);
+        let gate = Gate::new(limits, shared.metrics.clone());
+        let entities = entity::Entities { shared: Arc::clone(&shared), gate: Arc::clone(&gate) };
+        let watches = Watches { shared: Arc::clone(&shared), gate: Arc::clone(&gate) };
+        let entities = WithWatches { inner: EntityServiceServer::new(entities), watches };
+        let clusters = ClusterServiceServer::new(cluster::ClusterReader { clusters, gate });
+        let objects = ObjectServiceServer::new(object::Objects { shared: Arc::clone(&shared) });
+        let catalog = CatalogServiceServer::new(catalog::Catalog { store: definitions });
+        let auth = auth::AuthLayer { tokens: security.tokens, metrics: shared.metrics.clone() };
+        let serving = async move {
+            let streams = limits.streams_per_connection.saturating_add(CALLS_PER_CONNECTION);
+            let router = GrpcServer::builder()
+                .accept_http1(true)
+                .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+                .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+                .http2_max_header_list_size(HEADER_BYTES_MAX)
+                .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
+                .layer(GrpcWebLayer::new())
+                .layer(auth)
+                .add_service(entities)
+                .add_service(clusters)
+                .add_service(objects)
+                .add_service(catalog)
+                .add_service(AlertServiceServer::new(alert::Alerts))
+                .add_service(health)
+                .add_service(describe().build_v1().map_err(Error::Reflection)?)
+                .add_service(describe().build_v1alpha().map_err(Error::Reflection)?);
+            let connections = Acceptor::new(listener, tls).connections();
+            let ending = stopping.clone().cancelled_owned();
+            let serving = router.serve_with_incoming_shutdown(connections, ending);
+            tokio::select! {
+                served = serving => served.map_err(Error::Serve),
+                () = grace(stopping) => Ok(()),
+            }
+        };
+        let stopping = tasks.stopping();
+        let view = Arc::clone(&shared.view);
+        tasks.spawn("end of streams", async move {
+            stopping.cancelled().await;
+            view.stop();
+            Ok::<(), Error>(())
+        });
+        tasks.spawn("gRPC", serving);
+    }
+}
+
+/// Ends a while after shutdown began: a client that does not let go of its connection does not hold us up.
+async fn grace(stopping: CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+async fn report_health(
+    reporter: HealthReporter,
+    mut readiness: watch::Receiver<Readiness>,
+    stopping: CancellationToken,
+) -> Result<(), Error> {
+    loop {
+        let status = match &*readiness.borrow_and_update() {
+            Readiness::Ready => ServingStatus::Serving,
+            Readiness::NotReady(_) => ServingStatus::NotServing,
+        };
+        for service in ["", "vitals.v1.EntityService", "vitals.v1.ClusterService", "vitals.v1.ObjectService"] {
+            reporter.set_service_status(service, status).await;
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return Ok(()),
+            changed = readiness.changed() => if changed.is_err() {
+                stopping.cancelled().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What reflection says: our services, and health. (Old clients ask for it by its name of alpha times.)
+fn describe() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+fn page_size(asked: u32) -> usize {
+    let count = if asked == 0 { PAGE_MAX } else { asked.min(PAGE_MAX) };
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn unimplemented_stream<T>(
+    method: &'static str,
+) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
+    Err(Refusal::Unimplemented(method).into())
+}

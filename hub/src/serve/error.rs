@@ -1,0 +1,49 @@
+//! The one place where our errors become gRPC codes. Messages say what to do.
+
+use tonic::Status;
+use vitals_proto::identity;
+
+use super::limits::Exceeded;
+use crate::{definitions, query, view};
+
+/// Why a request is not served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The request cannot be understood; the client has to change it.
+    #[error("{0}")]
+    Invalid(String),
+    /// What was asked for is not there. (Not: could not be seen.)
+    #[error("{0}")]
+    NotFound(String),
+    #[error(transparent)]
+    Limit(#[from] Exceeded),
+    #[error(transparent)]
+    Core(#[from] query::Error),
+    #[error(transparent)]
+    Filter(#[from] view::filter::Error),
+    #[error(transparent)]
+    Name(#[from] identity::Error),
+    #[error(transparent)]
+    Store(#[from] definitions::StoreError),
+    /// The hub has not read its first snapshot.
+    #[error("the hub is not ready yet: {0}; try again in a few seconds, or at another replica")]
+    NotReady(String),
+    /// This version does not serve the method.
+    #[error("{0} is not served by this version of the hub")]
+    Unimplemented(&'static str),
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Invalid(_) | Error::Filter(_) | Error::Name(_) => Self::invalid_argument(message),
+            Error::NotFound(_) => Self::not_found(message),
+            Error::Limit(_) => Self::resource_exhausted(message),
+            Error::Core(_) | Error::NotReady(_) => Self::unavailable(message),
+            Error::Store(definitions::StoreError::Unavailable { .. }) => Self::unavailable(message),
+            Error::Store(definitions::StoreError::Conflict { .. }) => Self::aborted(message),
+            Error::Unimplemented(_) => Self::unimplemented(message),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `ObjectService`: objects as the hub holds them. Drill-down to the API servers is not served yet.
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+use vitals_proto::identity::ObjectKey;
+use vitals_proto::subject::{self, Published};
+use vitals_proto::v1::{self, object_service_server::ObjectService};
+
+use super::error::Error;
+use super::{page_size, unimplemented_stream};
+use crate::query::{ObjectFilter, ObjectPage, Query};
+use crate::watch::Shared;
+
+/// Most values in a filter of objects.
+const FILTER_VALUES_MAX: usize = 1_000;
+
+/// Serves objects.
+#[derive(Clone, Debug)]
+pub(super) struct Objects {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[tonic::async_trait]
+impl ObjectService for Objects {
+    async fn get_object(
+        &self,
+        _: Request<v1::GetObjectRequest>,
+    ) -> Result<Response<v1::GetObjectResponse>, Status> {
+        Err(Error::Unimplemented("GetObject").into())
+    }
+
+    async fn list_objects(
+        &self,
+        request: Request<v1::ListObjectsRequest>,
+    ) -> Result<Response<v1::ListObjectsResponse>, Status> {
+        let v1::ListObjectsRequest { filter, page_size: count, page_token } = request.into_inner();
+        let filter = filter.map(parse).transpose()?.unwrap_or_default();
+        let after = match page_token.as_str() {
+            "" => None,
+            token => Some(read_token(token)?),
+        };
+        let count = page_size(count);
+        // One more than asked for tells whether there is a next page.
+        let page = ObjectPage { filter, after, count: count + 1 };
+        let ask = |answer| Query::Objects { page, answer };
+        let mut objects = self.shared.desk.ask(ask).await.map_err(Error::from)?;
+        let more = objects.len() > count;
+        objects.truncate(count);
+        let last = objects.last().filter(|_| more).and_then(|last| last.object.as_ref());
+        let last = last.map(ObjectKey::try_from).transpose().map_err(Error::from)?;
+        let next_page_token = last.map(|last| subject::object(&last)).unwrap_or_default();
+        Ok(Response::new(v1::ListObjectsResponse { objects, next_page_token }))
+    }
+
+    type WatchObjectsStream = BoxStream<'static, Result<v1::WatchObjectsResponse, Status>>;
+
+    async fn watch_objects(
+        &self,
+        _: Request<v1::WatchObjectsRequest>,
+    ) -> Result<Response<Self::WatchObjectsStream>, Status> {
+        unimplemented_stream("WatchObjects")
+    }
+
+    type StreamLogsStream = BoxStream<'static, Result<v1::StreamLogsResponse, Status>>;
+
+    async fn stream_logs(
+        &self,
+        _: Request<v1::StreamLogsRequest>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
+        unimplemented_stream("StreamLogs")
+    }
+
+    async fn list_events(
+        &self,
+        _: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        Err(Error::Unimplemented("ListEvents").into())
+    }
+}
+
+fn parse(filter: v1::ObjectFilter) -> Result<ObjectFilter, Error> {
+    let v1::ObjectFilter { clusters, kinds, namespaces, entity } = filter;
+    if clusters.len() + kinds.len() + namespaces.len() > FILTER_VALUES_MAX {
+        return Err(Error::Invalid(format!(
+            "the filter has more than {FILTER_VALUES_MAX} values: ask in several requests"
+        )));
+    }
+    let entity = match entity.as_str() {
+        "" => None,
+        entity => Some(entity.parse()?),
+    };
+    Ok(ObjectFilter { clusters, kinds, namespaces, entity })
+}
+
+/// A page's token is the subject of its last object: it holds any name, and is one line.
+fn read_token(token: &str) -> Result<ObjectKey, Error> {
+    match Published::parse(token) {
+        Ok(Published::Object(key)) => Ok(key),
+        Ok(Published::Heartbeat(..)) | Err(_) => {
+            Err(Error::Invalid("page_token is not one that this method gave".to_owned()))
+        }
+    }
+}
