@@ -1,0 +1,108 @@
+//! The requests for one kind, as paths with queries.
+
+use std::time::Duration;
+
+use vitals_proto::kind::Kind;
+
+use super::ResourceVersion;
+
+/// Where the API server serves a kind.
+#[derive(Clone, Debug)]
+pub(super) struct Resource {
+    /// `apps`; empty for the core group.
+    pub(super) group: &'static str,
+    /// `deployments`.
+    pub(super) plural: &'static str,
+    /// `/apis/apps/v1/deployments`, with the namespace where the watch is limited to one.
+    path: String,
+}
+
+impl Resource {
+    /// `None` for a kind whose API is not known. All known kinds are of version `v1`.
+    pub(super) fn new(kind: &Kind, namespace: Option<&str>) -> Option<Self> {
+        let (group, plural) = match kind {
+            Kind::Namespace => ("", "namespaces"),
+            Kind::Node => ("", "nodes"),
+            Kind::Pod => ("", "pods"),
+            Kind::Service => ("", "services"),
+            Kind::Deployment => ("apps", "deployments"),
+            Kind::StatefulSet => ("apps", "statefulsets"),
+            Kind::DaemonSet => ("apps", "daemonsets"),
+            Kind::ReplicaSet => ("apps", "replicasets"),
+            Kind::Other(_) => return None,
+        };
+        let api = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
+        let path = match namespace.filter(|_| kind.is_namespaced() == Some(true)) {
+            Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
+            None => format!("{api}/{plural}"),
+        };
+        Some(Self { group, plural, path })
+    }
+
+    /// A page of a consistent list. Without `resourceVersion` it is as new as etcd is.
+    pub(super) fn page(&self, objects: u32, continue_token: Option<&str>) -> String {
+        let path = &self.path;
+        match continue_token {
+            Some(token) => format!("{path}?limit={objects}&continue={}", escape(token)),
+            None => format!("{path}?limit={objects}"),
+        }
+    }
+
+    /// A streaming list that goes on as a watch. Without `resourceVersion` it is as new as etcd is (KEP-3157).
+    pub(super) fn stream(&self, timeout: Duration) -> String {
+        let (path, timeout) = (&self.path, timeout.as_secs());
+        format!(
+            "{path}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
+             &resourceVersionMatch=NotOlderThan&timeoutSeconds={timeout}"
+        )
+    }
+
+    /// A watch of what is newer than `from`.
+    pub(super) fn watch(&self, from: ResourceVersion, timeout: Duration) -> String {
+        let (path, timeout) = (&self.path, timeout.as_secs());
+        format!(
+            "{path}?watch=true&allowWatchBookmarks=true&resourceVersion={from}&timeoutSeconds={timeout}"
+        )
+    }
+}
+
+/// Escapes the value of a query: all but what RFC 3986 calls unreserved.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            other => escaped += &format!("%{other:02X}"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_kind_has_its_path() {
+        for kind in Kind::KNOWN {
+            let resource = Resource::new(&kind, None).unwrap();
+            let dot = if resource.group.is_empty() { "" } else { "." };
+            assert_eq!(format!("{}{dot}{}", resource.plural, resource.group), kind.resource());
+            assert!(resource.path.contains(kind.api_version().unwrap()), "{kind}");
+        }
+        assert!(Resource::new(&Kind::Other("x.example.org".into()), None).is_none());
+    }
+
+    #[test]
+    fn a_namespace_narrows_only_what_has_one() {
+        let pods = Resource::new(&Kind::Pod, Some("shop")).unwrap();
+        assert_eq!(
+            pods.page(1, Some("a+b=")),
+            "/api/v1/namespaces/shop/pods?limit=1&continue=a%2Bb%3D"
+        );
+        let nodes = Resource::new(&Kind::Node, Some("shop")).unwrap();
+        assert_eq!(nodes.page(500, None), "/api/v1/nodes?limit=500");
+    }
+}
