@@ -222,3 +222,7 @@ fn unimplemented_stream<T>(
 ) -> Result<Response<BoxStream<'static, Result<T, Status>>>, Status> {
     Err(Refusal::Unimplemented(method).into())
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

@@ -281,3 +281,7 @@ async fn is_stopping(pulse: &mut watch::Receiver<Pulse>) {
     // An error is the end of the view itself.
     drop(pulse.wait_for(|pulse| pulse.stopping).await);
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
