@@ -17,9 +17,16 @@
 
 pub mod time;
 pub mod position;
+pub mod freshness;
 pub mod store;
+mod ingest;
+// Until picture.rs is here: replace these two lines by `pub mod picture;`.
+#[path = "hub/picture_stub.rs"]
+pub mod picture;
+pub mod hub;
 pub mod telling;
 
 pub use position::{Position, StreamName, StreamPoint};
 pub use store::{Held, Store};
+pub use hub::{Counters, Effect, Hub, Input, MayResume, Message, Refusal, Settings};
 pub use time::Time;

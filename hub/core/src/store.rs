@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use vitals_proto::{
     digest::Digest,
-    identity::{ClusterName, ObjectKey},
+    identity::{ClusterName, ObjectKey, Scope},
     kind::Kind,
     v1,
 };
@@ -112,6 +112,12 @@ impl Store {
         self.clusters.values().map(ClusterStore::bytes).fold(StoreBytes::default(), |sum, bytes| {
             StoreBytes { facts: sum.facts + bytes.facts, memory: sum.memory + bytes.memory }
         })
+    }
+
+    /// Whether an object of this kind and scope can be held: a cluster has so many kinds and scopes at most, since each costs
+    /// memory of its own, and names come from whoever may publish.
+    pub(crate) fn admits(&self, key: &ObjectKey, scope: &Scope) -> bool {
+        self.clusters.get(key.cluster()).is_none_or(|cluster| cluster.admits(key.kind(), scope))
     }
 
     /// Holds this from now on, in place of what was held.

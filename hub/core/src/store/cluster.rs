@@ -14,6 +14,10 @@ use super::{
     held::{Content, Name, NewHeld, Record},
 };
 
+/// Most kinds, and most scopes, of a cluster whose objects can be held.
+pub(super) const KINDS_MAX: usize = 1_024;
+pub(super) const SCOPES_MAX: usize = 1_024;
+
 /// The objects of one cluster.
 #[derive(Debug)]
 pub(super) struct ClusterStore {
@@ -141,6 +145,11 @@ impl ClusterStore {
         }
     }
 
+    pub(super) fn admits(&self, kind: &Kind, scope: &Scope) -> bool {
+        (self.kinds.len() < KINDS_MAX || self.kinds.iter().any(|objects| objects.kind == *kind))
+            && (self.scopes.len() < SCOPES_MAX || self.scopes.contains(scope))
+    }
+
     fn name_of<'k>(&self, key: &'k ObjectKey) -> Option<Name<'k>> {
         let kind = self.kinds.iter().position(|objects| objects.kind == *key.kind())?;
         let kind = u16::try_from(kind).ok()?;
@@ -156,7 +165,7 @@ impl ClusterStore {
         self.records.get(usize::try_from(place).ok()?)?.as_ref()
     }
 
-    /// `ingest` bounds the kinds and scopes of a cluster far below 65,536.
+    /// At most [`KINDS_MAX`], far below 65,536: see `admits`.
     fn kind_index(&mut self, kind: &Kind) -> u16 {
         let index = self.kinds.iter().position(|objects| objects.kind == *kind);
         let index = index.unwrap_or_else(|| {

@@ -1,0 +1,84 @@
+//! One heartbeat: who is alive, what is proven, and what is to be repaired.
+
+use prost::Message as _;
+use vitals_proto::{
+    identity::{ClusterName, Epoch, Scope, Uid},
+    rule::Rule,
+    v1,
+};
+
+use super::{Effect, Hub, Refusal};
+use crate::{
+    ingest::{
+        epochs::{Certainty, Standing},
+        repair::{self, Asked},
+    },
+    position::StreamPoint,
+    time::Time,
+};
+
+impl Hub {
+    pub(super) fn take_heartbeat(
+        &mut self,
+        payload: &[u8],
+        (cluster, said_by): (ClusterName, Scope),
+        at: &StreamPoint,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let heartbeat = v1::Heartbeat::decode(payload).map_err(|_| Refusal::Unreadable)?;
+        if heartbeat.scope != said_by.as_str() {
+            return Err(Refusal::Foreign);
+        }
+        let uid = Uid::from_wire(&heartbeat.cluster_uid).map_err(|_| Refusal::Unreadable)?;
+        let epoch: Epoch = heartbeat.epoch.unwrap_or_default().into();
+        self.hear_cluster(&cluster, uid, at, now)?;
+
+        let (listening, reading) = (self.listening(&at.stream), self.reading(&at.stream));
+        let scope = self.sharing(said_by.clone());
+        let state = self.clusters.get_mut(&cluster).ok_or(Refusal::TooMany)?;
+        let state = state.hear_scope(&scope, now).ok_or(Refusal::TooMany)?;
+        let certainty =
+            if heartbeat.provisional { Certainty::Provisional } else { Certainty::Leased };
+        match state.epochs.hear_heartbeat(epoch, certainty, now, listening) {
+            Standing::Lower => return Err(Refusal::LowerEpoch),
+            Standing::Began => state.comparison.begin_epoch(),
+            Standing::Current => {}
+        }
+        if !state.epochs.take_heartbeat(heartbeat.counter) {
+            return Err(Refusal::Repeated);
+        }
+        let buckets = state.comparison.judge(&heartbeat, &state.sums, now, reading);
+        self.counters.heartbeats += 1;
+        self.counters.differing_buckets += u64::from(state.comparison.differing());
+        state.take(heartbeat, now);
+        if !buckets.is_empty() {
+            self.ask(&cluster, &said_by, epoch, &buckets, now);
+        }
+        self.stirred.insert(cluster);
+        Ok(())
+    }
+
+    fn ask(
+        &mut self,
+        cluster: &ClusterName,
+        said_by: &Scope,
+        epoch: Epoch,
+        buckets: &[u8],
+        now: Time,
+    ) {
+        let scope = self.sharing(said_by.clone());
+        let held_of = self.rules.hold(Rule::PerScope).then_some(&scope);
+        let asked = Asked { cluster, scope: said_by, epoch, held_of };
+        let requests = repair::requests(&self.store, asked, buckets);
+        let state = self.clusters.get_mut(cluster).and_then(|state| state.scope_mut(&scope));
+        let Some(state) = state else { return };
+        for (bucket, parts) in requests {
+            state.comparison.asked(bucket, now);
+            for request in parts {
+                state.repairs += 1;
+                self.counters.repairs_asked += 1;
+                self.effects.push(Effect::AskRepair { cluster: cluster.clone(), request });
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One cluster: who it is, its scopes, and how well it is seen; and all of that as the API says it.
+
+use std::collections::BTreeMap;
+
+use vitals_proto::{
+    identity::{ClusterName, Scope},
+    kind::Kind,
+    v1::{self, FreshnessState},
+};
+
+use super::{
+    freshness::{self, Judged, Seen},
+    identity::Identity,
+    scope::{ScopeState, Verified},
+};
+use crate::{freshness::ClusterFreshness, position::StreamName, time::Time};
+
+/// Most scopes of a cluster. Messages of more are refused and counted.
+pub(crate) const SCOPES_MAX: usize = 256;
+
+/// One cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterState {
+    name: ClusterName,
+    pub(crate) identity: Identity,
+    scopes: BTreeMap<Scope, ScopeState>,
+    /// The stream in which it was last heard.
+    pub(crate) stream: StreamName,
+    freshness: ClusterFreshness,
+    /// As it was last said, without its times.
+    said: Option<v1::Cluster>,
+}
+
+impl ClusterState {
+    pub(crate) fn new(name: ClusterName, stream: StreamName, now: Time) -> Self {
+        Self {
+            name,
+            identity: Identity::default(),
+            scopes: BTreeMap::new(),
+            stream,
+            freshness: ClusterFreshness::never_verified(now),
+            said: None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &ClusterName {
+        &self.name
+    }
+
+    /// All scopes, in order.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = (&Scope, &ScopeState)> {
+        self.scopes.iter()
+    }
+
+    pub(crate) fn scope_mut(&mut self, scope: &Scope) -> Option<&mut ScopeState> {
+        self.scopes.get_mut(scope)
+    }
+
+    /// A scope that is heard; `None` where there are too many.
+    pub(crate) fn hear_scope(&mut self, scope: &Scope, at: Time) -> Option<&mut ScopeState> {
+        if !self.scopes.contains_key(scope) {
+            if self.scopes.len() >= SCOPES_MAX {
+                return None;
+            }
+            self.scopes.insert(scope.clone(), ScopeState::new(at));
+        }
+        self.scopes.get_mut(scope)
+    }
+
+    /// Another cluster took the name: nothing that was said before is of it.
+    pub(crate) fn begin_anew(&mut self) {
+        self.scopes.clear();
+    }
+
+    /// Judges how well it is seen. Gives it where it is not what it was.
+    pub(crate) fn judge(&mut self, seen: Seen<'_>, now: Time) -> Option<&ClusterFreshness> {
+        for scope in self.scopes.values_mut() {
+            scope.judge(seen.listening, now);
+        }
+        let (judged, unseen) = freshness::judge(self, seen, now);
+        let ClusterFreshness { state, since, .. } = self.freshness;
+        let since = if judged.state == state { since } else { judged.since };
+        let Judged { state, message, .. } = judged;
+        let freshness = ClusterFreshness { state, since, message, unseen };
+        if self.freshness == freshness {
+            return None;
+        }
+        self.freshness = freshness;
+        Some(&self.freshness)
+    }
+
+    pub(crate) fn freshness(&self) -> &ClusterFreshness {
+        &self.freshness
+    }
+
+    /// Up to when all of it was proven: the oldest of its scopes.
+    pub(crate) fn verified(&self) -> Verified {
+        self.scopes.values().map(ScopeState::verified).min().unwrap_or(Verified::Never)
+    }
+
+    /// The broker's clock was set back: nothing happened later than now.
+    pub(crate) fn not_after(&mut self, now: Time) {
+        self.identity.not_after(now);
+        for scope in self.scopes.values_mut() {
+            scope.not_after(now);
+        }
+        self.freshness.since = self.freshness.since.min(now);
+    }
+
+    /// As the API says it, where that is not what was said last in more than times.
+    pub(crate) fn say(&mut self, objects: usize, now: Time) -> Option<v1::Cluster> {
+        let cluster = self.to_wire(objects, now);
+        let timeless = without_times(cluster.clone());
+        if self.said.as_ref() == Some(&timeless) {
+            return None;
+        }
+        self.said = Some(timeless);
+        Some(cluster)
+    }
+
+    /// As the API says it.
+    pub(crate) fn to_wire(&self, objects: usize, now: Time) -> v1::Cluster {
+        let title = self.scopes.values().find_map(|scope| {
+            let title = &scope.heartbeat()?.said.cluster_title;
+            (!title.is_empty()).then(|| title.clone())
+        });
+        let uid = self.identity.uid().map(ToString::to_string);
+        v1::Cluster {
+            name: self.name.to_string(),
+            title: title.unwrap_or_default(),
+            freshness: Some(freshness_to_wire(self.freshness.state, self.freshness.since, &self.freshness.message)),
+            verified_at: self.verified().at().map(Time::to_wire),
+            uid: uid.unwrap_or_default(),
+            conflicting_uids: self.identity.conflicting(now).map(ToString::to_string).collect(),
+            scopes: self.scopes.iter().map(|(name, scope)| scope_to_wire(name, scope)).collect(),
+            objects: u64::try_from(objects).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn freshness_to_wire(state: FreshnessState, since: Time, message: &str) -> v1::Freshness {
+    v1::Freshness {
+        state: state.into(),
+        since: Some(since.to_wire()),
+        message: message.to_owned(),
+    }
+}
+
+fn scope_to_wire(name: &Scope, scope: &ScopeState) -> v1::ScopeReport {
+    let heartbeat = scope.heartbeat();
+    let said = heartbeat.map(|heartbeat| &heartbeat.said);
+    let api_server = said.and_then(|said| said.api_server.as_ref());
+    let ms = |unix_ms| Time::from_unix_ms(unix_ms).to_wire();
+    v1::ScopeReport {
+        scope: name.to_string(),
+        agent_version: said.map(|said| said.agent_version.clone()).unwrap_or_default(),
+        last_heartbeat_at: heartbeat.map(|heartbeat| heartbeat.at.to_wire()),
+        api_server_version: api_server.map(|api| api.version.clone()).unwrap_or_default(),
+        freshness: scope
+            .judged()
+            .map(|Judged { state, since, message }| freshness_to_wire(*state, *since, message)),
+        kinds: kinds_to_wire(scope),
+        clock_offset_ms: said.and_then(|said| said.clock_offset_ms),
+        refused: said.map(|said| said.refused.clone()).unwrap_or_default(),
+        differing_buckets: scope.comparison.differing(),
+        repairs: scope.repairs,
+        behind_since: said.and_then(|said| said.behind_since_unix_ms).map(ms),
+    }
+}
+
+/// The kinds that the agent names; and those of which something is held although it does not.
+fn kinds_to_wire(scope: &ScopeState) -> Vec<v1::KindFreshness> {
+    let mut kinds: BTreeMap<Kind, v1::KindFreshness> = BTreeMap::new();
+    for (kind, report) in scope.reports() {
+        let said = v1::KindFreshness {
+            state: report.state,
+            count: report.count,
+            detail: report.detail.clone(),
+            ..Default::default()
+        };
+        kinds.insert(kind, said);
+    }
+    for kind in scope.sums.kinds() {
+        let detail = || "not watched by this scope's agent any more".to_owned();
+        let unnamed = || v1::KindFreshness { detail: detail(), ..Default::default() };
+        kinds.entry(kind.clone()).or_insert_with(unnamed);
+    }
+    let held = |(kind, said): (Kind, v1::KindFreshness)| v1::KindFreshness {
+        held: scope.sums.count(&kind),
+        verified_at: scope.comparison.verified_at(&kind).map(Time::to_wire),
+        kind: kind.to_string(),
+        ..said
+    };
+    kinds.into_iter().map(held).collect()
+}
+
+/// What of it changes without anything having happened.
+fn without_times(mut cluster: v1::Cluster) -> v1::Cluster {
+    cluster.verified_at = None;
+    for scope in &mut cluster.scopes {
+        scope.last_heartbeat_at = None;
+        scope.clock_offset_ms = None;
+        scope.behind_since = scope.behind_since.take().map(|_| Time::default().to_wire());
+        for kind in &mut scope.kinds {
+            kind.verified_at = None;
+        }
+    }
+    cluster
+}
+
+/// Whether a cluster in this state should be verified by now: its agents live, and see.
+pub(crate) fn is_live(state: FreshnessState) -> bool {
+    match state {
+        FreshnessState::Fresh | FreshnessState::Unverified | FreshnessState::BlindSpot => true,
+        FreshnessState::Unspecified
+        | FreshnessState::ApiServerUnreachable
+        | FreshnessState::AgentLost
+        | FreshnessState::Conflict
+        | FreshnessState::HubBlind => false,
+    }
+}
