@@ -9,19 +9,19 @@ use prost::Message as _;
 use vitals_proto::{
     FORMAT,
     digest::{Digest, Place, Sums},
-    identity::{ClusterName, Epoch, KeyParts, ObjectKey, Scope},
+    identity::{ClusterName, Epoch, KeyParts, ObjectKey},
     kind::Kind,
     limits::FREEZE_MIN,
-    rule::Rules,
     subject, v1,
 };
 
 use crate::{
+    config::{Command, Config, Leadership},
     heartbeat::{ApiServer, Gist, Pulse},
     input::{Input, Now, Outcome, Standing},
     jitter::Jitter,
     message::{self, Content, Publication},
-    mirror::{Entry, Refused},
+    mirror::Entry,
     outbox::{Fate, ObjectId, Outbox, SlotId, Ticket, Value},
     watched::{Desk, Handing, Relist, Watched},
 };
@@ -38,72 +38,6 @@ const RELIST_GATHER_MS: u64 = 250;
 /// When what the stream refused is tried again, though nothing changed. Milliseconds, before jitter.
 const REFUSED_RETRY_MS: u64 = 60_000;
 
-/// What an agent is told once.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Which cluster.
-    pub cluster: ClusterName,
-    /// What it watches of it.
-    pub scope: Scope,
-    /// What the cluster is called where the credentials are from.
-    pub cluster_title: String,
-    /// Version of the agent.
-    pub agent_version: String,
-    /// What it watches, owners before what they own.
-    pub kinds: Vec<Kind>,
-    /// How it knows that it is the only one.
-    pub leadership: Leadership,
-    /// Spreads retries.
-    pub seed: u64,
-    /// [`Rules::ALL`], but in law tests.
-    pub rules: Rules,
-}
-
-/// How an agent knows that it is the only one of its scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leadership {
-    /// It holds the Lease.
-    Lease,
-    /// Whoever started it sees to it.
-    Alone,
-}
-
-/// What the shell is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// List this kind again, consistently, through its own watch.
-    Relist(Kind),
-    /// The process was frozen: another may hold the Lease. Take it again, and begin an epoch.
-    RetakeLease,
-}
-
-/// How an agent does, for metrics and readiness.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// The current epoch, where it publishes.
-    pub epoch: Option<Epoch>,
-    /// It is provisional.
-    pub provisional: bool,
-    /// Messages of this epoch.
-    pub counter: u64,
-    /// Every kind, as the next heartbeat would report it.
-    pub kinds: Vec<v1::KindReport>,
-    /// What was refused or unreadable, as the next heartbeat would report it.
-    pub refused: Vec<v1::Refusal>,
-    /// The API server answered its last probe.
-    pub reachable: bool,
-    /// Objects with something to say or in flight.
-    pub outbox_objects: usize,
-    /// What they take. Bytes.
-    pub outbox_bytes: usize,
-    /// Messages in flight.
-    pub in_flight: usize,
-    /// Since when something waits. Milliseconds since the Unix epoch.
-    pub behind_since_unix_ms: Option<i64>,
-    /// Items of the watches that were not used because something newer had been seen.
-    pub outdated: u64,
-}
-
 /// The publisher of one scope of one cluster.
 pub struct Agent {
     pub(crate) config: Config,
@@ -113,7 +47,7 @@ pub struct Agent {
     pub(crate) kinds: Vec<Watched>,
     pub(crate) outbox: Outbox,
     pulse: Pulse,
-    api_server: ApiServer,
+    pub(crate) api_server: ApiServer,
     jitter: Jitter,
     retake_lease: bool,
     last_tick: Option<Now>,
@@ -124,7 +58,7 @@ pub struct Agent {
 pub(crate) struct Current {
     pub(crate) epoch: Epoch,
     pub(crate) standing: Standing,
-    counter: u64,
+    pub(crate) counter: u64,
 }
 
 impl Agent {
@@ -256,11 +190,17 @@ impl Agent {
         if !self.holds_epoch() {
             return None;
         }
-        let due = |watched: &&mut Watched| matches!(watched.relist, Relist::At(at) if at <= now.monotonic_ms);
-        let watched = self.kinds.iter_mut().find(due)?;
-        watched.relist = Relist::Asked;
-        watched.relisted_at_ms = Some(now.monotonic_ms);
-        Some(Command::Relist(watched.kind.clone()))
+        self.kinds.iter_mut().find_map(|watched| {
+            let kind = watched.kind.clone();
+            let command = match watched.relist {
+                Relist::Anew => Command::Watch(kind),
+                Relist::At(at) if at <= now.monotonic_ms => Command::Relist(kind),
+                Relist::At(_) | Relist::No | Relist::Asked => return None,
+            };
+            watched.relist = Relist::Asked;
+            watched.relisted_at_ms = Some(now.monotonic_ms);
+            Some(command)
+        })
     }
 
     /// Objects may be published.
@@ -349,51 +289,13 @@ impl Agent {
         })
     }
 
-    fn refusals(&self) -> Vec<v1::Refusal> {
-        type Test = fn(&Entry) -> bool;
-        let unreadable: Test = |entry| entry.reading == crate::mirror::Reading::Unreadable;
-        let reasons: [(v1::RefusalReason, fn(&Watched) -> u64, Test); 4] = [
-            (
-                v1::RefusalReason::TooLarge,
-                |of| of.tally.too_large,
-                |of| of.refused == Some(Refused::TooLarge),
-            ),
-            (
-                v1::RefusalReason::StreamFull,
-                |of| of.tally.stream_full,
-                |of| of.refused == Some(Refused::StreamFull),
-            ),
-            (
-                v1::RefusalReason::Permission,
-                |of| of.tally.permission,
-                |of| of.refused == Some(Refused::Permission),
-            ),
-            (v1::RefusalReason::Unreadable, Watched::unreadable, unreadable),
-        ];
-        let mut refusals = Vec::new();
-        for (reason, count_of, is_one) in reasons {
-            let count: u64 = self.kinds.iter().map(count_of).sum();
-            if count > 0 {
-                let example = self.example(is_one).unwrap_or_default();
-                refusals.push(v1::Refusal { reason: reason.into(), count, example });
-            }
-        }
-        refusals
-    }
-
-    fn example(&self, is_one: fn(&Entry) -> bool) -> Option<String> {
-        self.kinds.iter().find_map(|watched| {
-            let (_, entry) = watched.objects.iter().find(|(_, entry)| is_one(entry))?;
-            key_of(&self.config.cluster, &watched.kind, entry).map(|key| subject::object(&key))
-        })
-    }
-
     /// When to call [`Agent::next`] or [`Agent::command`] again, if nothing happens before. Milliseconds, monotonic.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
         self.current?;
         let pulse = self.pulse.due_at(|| gist(&self.kinds, &self.api_server));
         let lists = self.kinds.iter().filter_map(|watched| match watched.relist {
+            Relist::Anew => Some(0),
             Relist::At(at) => Some(at),
             Relist::No | Relist::Asked => None,
         });
@@ -411,26 +313,6 @@ impl Agent {
     pub fn epoch(&self) -> Option<Epoch> {
         self.current.map(|current| current.epoch)
     }
-
-    /// How it does.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status {
-            epoch: self.epoch(),
-            provisional: self
-                .current
-                .is_some_and(|current| current.standing == Standing::Provisional),
-            counter: self.current.map_or(0, |current| current.counter),
-            kinds: self.kinds.iter().map(Watched::report).collect(),
-            refused: self.refusals(),
-            reachable: self.api_server.is_reachable(),
-            outbox_objects: self.outbox.len(),
-            outbox_bytes: self.outbox.held_bytes(),
-            in_flight: self.outbox.in_flight(),
-            behind_since_unix_ms: self.outbox.behind_since_unix_ms(),
-            outdated: self.kinds.iter().map(|watched| watched.outdated).sum(),
-        }
-    }
 }
 
 /// Another list of the kind is needed, `delay_ms` from now at the earliest, and not too often.
@@ -440,7 +322,7 @@ pub(crate) fn ask_for_list(watched: &mut Watched, now: Now, delay_ms: u64) {
     watched.relist = match watched.relist {
         Relist::No => Relist::At(due),
         Relist::At(at) => Relist::At(at.min(due)),
-        Relist::Asked => Relist::Asked,
+        asked @ (Relist::Anew | Relist::Asked) => asked,
     };
 }
 
@@ -460,4 +342,4 @@ fn gist(kinds: &[Watched], api_server: &ApiServer) -> Gist {
 
 #[cfg(test)]
 #[path = "agent_tests.rs"]
-mod tests;
+pub(crate) mod tests;

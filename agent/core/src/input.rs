@@ -68,13 +68,18 @@ pub enum Standing {
 #[derive(Clone, Debug)]
 pub enum WatchItem {
     /// A consistent list begins.
-    ListStarted,
+    ListStarted {
+        /// Of the cluster.
+        history: History,
+    },
     /// It names this object.
     Listed(Object),
     /// It is whole: what it did not name does not exist.
     ListEnded {
         /// Of the list.
         resource_version: String,
+        /// Objects in it of which not even the name could be read: while there are any, what was not listed may exist.
+        unnamed: u64,
     },
     /// It broke off, or cannot be used: another will begin.
     ListDiscarded,
@@ -82,7 +87,7 @@ pub enum WatchItem {
     Applied(Object),
     /// The object was deleted.
     Deleted(Deletion),
-    /// The object exists, and cannot be read.
+    /// The object exists, and cannot be read; nor can its name, where there is none.
     Unreadable(Option<ObjectName>),
     /// The watch lives, and nothing changed (a bookmark).
     Alive {
@@ -126,11 +131,22 @@ pub struct Deletion {
     pub uid: Bytes,
 }
 
+/// What a list says of the versions seen before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// They were lower, or the same.
+    Goes,
+    /// They mean nothing any more: the cluster's etcd was restored to an earlier state.
+    Rewound,
+}
+
 /// How the watch of a kind does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchState {
-    /// It lists or watches.
-    Working,
+    /// It follows.
+    Live,
+    /// It lists, or tries to; something may have been missed. With the reason, where it is not going well.
+    Listing(String),
     /// The API server refuses it (401, 403). With the reason.
     Forbidden(String),
     /// The cluster does not have the kind, in any version: 404 while discovery succeeds. With the reason.

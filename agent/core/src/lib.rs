@@ -11,17 +11,23 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
 pub mod input;
+mod config;
 pub mod epoch;
 mod jitter;
 mod mirror;
 mod watched;
+mod report;
+mod retry;
 mod outbox;
 mod message;
 mod heartbeat;
 mod repair;
+mod status;
 pub mod agent;
 
-pub use agent::{Agent, Command, Config, Leadership, Status};
+pub use agent::Agent;
+pub use config::{Command, Config, Leadership};
 pub use input::{Input, Now};
 pub use message::{Content, Publication};
 pub use outbox::Ticket;
+pub use status::Status;

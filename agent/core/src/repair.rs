@@ -205,6 +205,19 @@ impl Watched {
         (resent + marked, buried)
     }
 
+    /// A hub holds an object of which nothing is known here: the next list decides. What runs already does not: it may have
+    /// passed where the object would be.
+    fn suspect(&mut self, name: &ObjectName) -> Option<u32> {
+        let index = self.objects.enter(name)?;
+        self.change(index, |entry| {
+            entry.existence = Existence::Unconfirmed;
+            entry.handed = Handed::NoFacts;
+            entry.wanted = true;
+            entry.listed = true;
+        });
+        Some(index)
+    }
+
     fn unconfirmed(&self) -> u64 {
         let is_one = |(_, entry): &(u32, &Entry)| entry.existence == Existence::Unconfirmed;
         u64::try_from(self.objects.iter().filter(is_one).count()).unwrap_or(u64::MAX)

@@ -11,19 +11,19 @@ use bytes::Bytes;
 use vitals_proto::{
     digest::{Digest, Sums},
     kind::Kind,
-    v1,
 };
 
 use crate::{
-    input::{Deletion, Now, Object, ObjectName, Outcome, WatchItem, WatchState},
+    input::{Deletion, History, Now, Object, ObjectName, Outcome, WatchItem, WatchState},
     message::{Content, State},
     mirror::{Entry, Existence, Handed, Mirror, Reading, Refused},
     outbox::{ObjectId, Outbox, Settled, Value},
+    report::Tally,
 };
 
 /// Where the kind stands with its lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum List {
+pub(crate) enum List {
     /// None of this epoch, or since a freeze, has begun: what the watch says is of before.
     Awaited,
     /// One runs.
@@ -40,21 +40,12 @@ enum List {
 pub(crate) enum Relist {
     /// No.
     No,
+    /// At once, and all that the watch said before is to be forgotten.
+    Anew,
     /// When the monotonic clock says so. Milliseconds.
     At(u64),
     /// It was asked for, and has not begun.
     Asked,
-}
-
-/// Counts that entries make up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) exists: u64,
-    pub(crate) list_pending: u64,
-    pub(crate) too_large: u64,
-    pub(crate) stream_full: u64,
-    pub(crate) permission: u64,
-    pub(crate) unreadable: u64,
 }
 
 /// What an entry needs to act on its surroundings.
@@ -76,16 +67,16 @@ pub(crate) struct Watched {
     pub(crate) relisted_at_ms: Option<u64>,
     /// When what was refused, and may not be now, is tried again. Milliseconds, monotonic.
     pub(crate) refused_retry_at_ms: Option<u64>,
-    watch: WatchState,
-    list: List,
+    pub(crate) watch: WatchState,
+    pub(crate) list: List,
     /// Highest `resourceVersion` seen.
     highest: u64,
     /// The last list was older than that: the next one holds, whatever it says.
     set_back: bool,
-    list_resource_version: String,
-    last_event_at_unix_ms: i64,
+    pub(crate) list_resource_version: String,
+    pub(crate) last_event_at_unix_ms: i64,
     /// Objects whose names no object can have, or could not be read, since the list began.
-    nameless: u64,
+    pub(crate) nameless: u64,
     /// Items not used because something newer was seen.
     pub(crate) outdated: u64,
 }
@@ -101,7 +92,7 @@ impl Watched {
             relist: Relist::No,
             relisted_at_ms: None,
             refused_retry_at_ms: None,
-            watch: WatchState::Working,
+            watch: WatchState::Live,
             list: List::Awaited,
             highest: 0,
             set_back: false,
@@ -115,7 +106,7 @@ impl Watched {
     /// From now on only what a list says that begins later is taken.
     pub(crate) fn await_list(&mut self) {
         self.list = List::Awaited;
-        self.relist = Relist::At(0);
+        self.relist = Relist::Anew;
     }
 
     /// Everything is to be said again, under a new epoch.
@@ -134,7 +125,7 @@ impl Watched {
     pub(crate) fn take(&mut self, item: WatchItem, desk: &mut Desk<'_>) {
         match item {
             WatchItem::State(state) => return self.take_state(state, desk),
-            WatchItem::ListStarted => return self.begin_list(),
+            WatchItem::ListStarted { history } => return self.begin_list(history),
             WatchItem::ListDiscarded => {
                 if self.list != List::Whole {
                     self.list = List::Awaited;
@@ -146,10 +137,12 @@ impl Watched {
             WatchItem::Applied(object) => self.observe(object, Source::Event, desk),
             WatchItem::Deleted(deletion) => self.delete(deletion, desk),
             WatchItem::Unreadable(name) => self.take_unreadable(name),
-            WatchItem::ListEnded { resource_version } => self.end_list(resource_version, desk),
+            WatchItem::ListEnded { resource_version, unnamed } => {
+                self.end_list(resource_version, unnamed, desk);
+            }
             WatchItem::Alive { resource_version } => self.saw(version(&resource_version)),
         }
-        self.watch = WatchState::Working;
+        self.watch = WatchState::Live;
         self.last_event_at_unix_ms = desk.now.unix_ms;
     }
 
@@ -165,7 +158,11 @@ impl Watched {
         self.watch = state;
     }
 
-    fn begin_list(&mut self) {
+    fn begin_list(&mut self, history: History) {
+        if history == History::Rewound {
+            self.highest = 0;
+            self.set_back = true;
+        }
         self.list = List::Running { nameless: false };
         self.relist = Relist::No;
         self.nameless = 0;
@@ -174,14 +171,15 @@ impl Watched {
         }
     }
 
-    fn end_list(&mut self, resource_version: String, desk: &mut Desk<'_>) {
+    fn end_list(&mut self, resource_version: String, unnamed: u64, desk: &mut Desk<'_>) {
         let List::Running { nameless } = self.list else { return };
         let of_list = version(&resource_version);
         let older = of_list != 0 && of_list < self.highest;
         if older && !self.set_back {
             self.outdated += 1;
             self.set_back = true;
-            self.await_list();
+            self.list = List::Awaited;
+            self.relist = Relist::At(0);
             return;
         }
         if older {
@@ -191,7 +189,7 @@ impl Watched {
         self.saw(of_list);
         self.list = List::Whole;
         self.list_resource_version = resource_version;
-        if !nameless {
+        if !nameless && unnamed == 0 {
             self.bury_unlisted(desk);
         }
     }
@@ -280,7 +278,7 @@ impl Watched {
         }
     }
 
-    fn leave(&mut self, index: u32, desk: &mut Desk<'_>, farewell: Farewell) {
+    pub(crate) fn leave(&mut self, index: u32, desk: &mut Desk<'_>, farewell: Farewell) {
         let Farewell { resource_version, version, labels, uid } = farewell;
         let handed = self.change(index, |entry| {
             entry.existence = Existence::Gone;
@@ -360,117 +358,17 @@ impl Watched {
         }
     }
 
-    /// A hub holds an object of which nothing is known here: the next list decides. What runs already does not: it may have
-    /// passed where the object would be.
-    pub(crate) fn suspect(&mut self, name: &ObjectName) -> Option<u32> {
-        let index = self.objects.enter(name)?;
-        self.change(index, |entry| {
-            entry.existence = Existence::Unconfirmed;
-            entry.handed = Handed::NoFacts;
-            entry.wanted = true;
-            entry.listed = true;
-        });
-        Some(index)
-    }
-
     /// Changes an entry, and keeps the tally true.
-    fn change<R>(&mut self, index: u32, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    pub(crate) fn change<R>(
+        &mut self,
+        index: u32,
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
         let entry = self.objects.get_mut(index)?;
         self.tally.count(entry, |count| *count = count.saturating_sub(1));
         let result = change(entry);
         self.tally.count(entry, |count| *count += 1);
         Some(result)
-    }
-
-    /// What was refused, and may not be now, is to be sent again. Gives whether a list is needed for it.
-    pub(crate) fn retry_refused(&mut self, desk: &mut Desk<'_>) -> bool {
-        self.refused_retry_at_ms = None;
-        let may_pass = |(_, entry): &(u32, &Entry)| {
-            matches!(entry.refused, Some(Refused::StreamFull | Refused::Permission))
-        };
-        let refused: Vec<(u32, Existence)> = self
-            .objects
-            .iter()
-            .filter(may_pass)
-            .map(|(index, entry)| (index, entry.existence))
-            .collect();
-        let mut needs_list = false;
-        for (index, existence) in refused {
-            if existence == Existence::Gone {
-                self.leave(index, desk, Farewell::default());
-            } else {
-                self.change(index, |entry| entry.wanted = true);
-                needs_list = true;
-            }
-        }
-        needs_list
-    }
-
-    /// As the heartbeat says it.
-    pub(crate) fn state(&self) -> v1::KindState {
-        match (&self.watch, self.list) {
-            (WatchState::Forbidden(_), _) => v1::KindState::Forbidden,
-            (WatchState::Absent(_), _) => v1::KindState::Absent,
-            (WatchState::Stalled(_), _) => v1::KindState::Stalled,
-            (WatchState::Working, List::Whole) if self.tally.list_pending == 0 => {
-                v1::KindState::Complete
-            }
-            (WatchState::Working, List::Awaited | List::Running { .. } | List::Whole) => {
-                v1::KindState::Listing
-            }
-        }
-    }
-
-    /// For the heartbeat.
-    pub(crate) fn report(&self) -> v1::KindReport {
-        v1::KindReport {
-            kind: self.kind.to_string(),
-            state: self.state().into(),
-            count: self.tally.exists,
-            last_event_at_unix_ms: self.last_event_at_unix_ms,
-            list_resource_version: self.list_resource_version.clone(),
-            detail: self.detail(),
-        }
-    }
-
-    fn detail(&self) -> String {
-        match (&self.watch, self.list) {
-            (
-                WatchState::Forbidden(why) | WatchState::Absent(why) | WatchState::Stalled(why),
-                _,
-            ) => why.clone(),
-            (WatchState::Working, List::Awaited) => "waits for its list".into(),
-            (WatchState::Working, List::Running { .. }) => "is being listed".into(),
-            (WatchState::Working, List::Whole) => match self.tally.list_pending {
-                0 => String::new(),
-                pending => format!("{pending} listed objects are still to be published"),
-            },
-        }
-    }
-
-    /// Objects that exist, and whose state as the API server sent it cannot be read.
-    pub(crate) fn unreadable(&self) -> u64 {
-        self.tally.unreadable + self.nameless
-    }
-}
-
-impl Tally {
-    fn count(&mut self, entry: &Entry, count: impl Fn(&mut u64)) {
-        if entry.existence == Existence::Exists {
-            count(&mut self.exists);
-        }
-        if entry.list_pending {
-            count(&mut self.list_pending);
-        }
-        match entry.refused {
-            Some(Refused::TooLarge) => count(&mut self.too_large),
-            Some(Refused::StreamFull) => count(&mut self.stream_full),
-            Some(Refused::Permission) => count(&mut self.permission),
-            None => {}
-        }
-        if entry.reading == Reading::Unreadable {
-            count(&mut self.unreadable);
-        }
     }
 }
 
@@ -483,7 +381,7 @@ enum Source {
 
 /// What is known at the end of an object.
 #[derive(Default)]
-struct Farewell {
+pub(crate) struct Farewell {
     resource_version: String,
     version: u64,
     labels: BTreeMap<String, String>,
