@@ -7,6 +7,7 @@
 //! Deliberately not here: what is published or read over it.
 
 mod args;
+mod denied;
 mod login;
 mod state;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, ServerAddr};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 pub use args::{NatsArgs, ServerUrl, UrlError};
@@ -178,6 +179,11 @@ impl Connection {
     /// What it is doing; each reconnect is a change.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.state.clone()
+    }
+
+    /// Subjects that the server does not let us publish on, each time that we tried.
+    pub fn denied(&self) -> broadcast::Receiver<String> {
+        self.events.denials.receiver()
     }
 
     /// Its figures.

@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use super::denied::Denials;
+
 /// Whether there is a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
@@ -42,6 +44,7 @@ pub(super) struct Events {
     metrics: Metrics,
     /// What the last attempt to connect failed with; empty once connected.
     failure: Mutex<Option<String>>,
+    pub(super) denials: Denials,
 }
 
 impl Metrics {
@@ -81,7 +84,7 @@ impl Metrics {
 impl Events {
     pub(super) fn new(metrics: Metrics) -> (Arc<Self>, watch::Receiver<ConnectionState>) {
         let (state, receiver) = watch::channel(ConnectionState::Connecting);
-        (Arc::new(Self { state, metrics, failure: Mutex::default() }), receiver)
+        (Arc::new(Self { state, metrics, failure: Mutex::default(), denials: Denials::default() }), receiver)
     }
 
     /// Why it is not connected, where known.
@@ -94,7 +97,7 @@ impl Events {
     }
 
     pub(super) fn take(&self, event: Event) {
-        let Self { state, metrics, failure: _ } = self;
+        let Self { state, metrics, failure: _, denials } = self;
         match event {
             Event::Connected => {
                 metrics.connected.set(1);
@@ -124,8 +127,11 @@ impl Events {
                 tracing::warn!(%error, "the server finds us too slow");
             }
             Event::ServerError(error) => {
-                metrics.server_errors.inc();
-                tracing::warn!(%error, "error from NATS");
+                let errors = metrics.server_errors.inc() + 1;
+                // One denial is one publication, and there can be thousands: their publisher counts them.
+                if !denials.take(&error.to_string()) || errors.is_power_of_two() {
+                    tracing::warn!(%error, errors, "error from NATS");
+                }
             }
             Event::ClientError(error) => {
                 // At up to two attempts a second, for as long as NATS is away: the loss was logged.
