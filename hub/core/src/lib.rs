@@ -20,9 +20,14 @@ pub mod position;
 pub mod freshness;
 pub mod store;
 mod ingest;
-// Until picture.rs is here: replace these two lines by `pub mod picture;`.
-#[path = "hub/picture_stub.rs"]
+pub mod catalog;
+mod graph;
+mod entity;
+pub mod assess;
+mod rollup;
 pub mod picture;
+mod tree;
+mod explain;
 pub mod hub;
 pub mod telling;
 

@@ -1,0 +1,292 @@
+//! Which objects belong to which entities, kept up to date.
+//!
+//! The claims of an object, the first of these that gives any: its own explicit claims; the claims of its controller, where
+//! that is held; for a Service, the claims of what it selects; its own implicit claim; for a top-level controller, the
+//! entity derived from it. Owners that come round lead nowhere: each object then stands for itself.
+//!
+//! Eager: every change gives the entities of what it moved at once, so that what an input touched does not depend on how
+//! inputs are batched. The cost is that of the objects whose claims may change.
+//!
+//! Invariants: claims are a function of the objects and definitions held, whatever the order in which they came; an entity
+//! has a place here as long as it has a member.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hashbrown::HashSet;
+use vitals_proto::{
+    identity::{ClusterName, EntityRef, ObjectKey},
+    kind::Kind,
+};
+
+use super::{
+    derived::{Clusters, Derived},
+    rule::{self, Marks, OwnClaim, Rule},
+};
+use crate::{
+    catalog::Catalog,
+    graph::{Graph, ObjectId, labels::Labels, object::Object},
+};
+
+/// The members of one entity, by cluster.
+pub(crate) type Members = BTreeMap<ClusterName, BTreeSet<ObjectId>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    members: BTreeMap<EntityRef, Members>,
+    /// By object, ordered.
+    claims: Vec<Box<[EntityRef]>>,
+    derived: Derived,
+}
+
+/// Why an object belongs to an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Explanation {
+    pub(crate) entity: EntityRef,
+    pub(crate) rule: Rule,
+    pub(crate) message: String,
+    /// Through which objects, the nearest first.
+    pub(crate) via: Vec<ObjectId>,
+}
+
+impl Membership {
+    pub(crate) fn new(clusters: Clusters) -> Self {
+        Self { members: BTreeMap::new(), claims: Vec::new(), derived: Derived::new(clusters) }
+    }
+
+    /// The members of an entity.
+    pub(crate) fn members(&self, entity: &EntityRef) -> Option<&Members> {
+        self.members.get(entity)
+    }
+
+    /// All entities that have members, ordered.
+    pub(crate) fn entities(&self) -> impl Iterator<Item = (&EntityRef, &Members)> {
+        self.members.iter()
+    }
+
+    /// The entities of an object, ordered.
+    pub(crate) fn claims(&self, id: ObjectId) -> &[EntityRef] {
+        self.claims.get(id.slot()).map(|claims| &**claims).unwrap_or_default()
+    }
+
+    /// Judges anew to whom these objects belong, and all that follows from it. Gives every entity that gained or lost one.
+    pub(crate) fn reclaim(
+        &mut self,
+        graph: &Graph,
+        catalog: &Catalog,
+        ids: impl IntoIterator<Item = ObjectId>,
+    ) -> BTreeSet<EntityRef> {
+        let mut moved = BTreeSet::new();
+        let mut queue: VecDeque<ObjectId> = ids.into_iter().collect();
+        let mut queued: HashSet<ObjectId> = queue.iter().copied().collect();
+        while let Some(id) = queue.pop_front() {
+            queued.remove(&id);
+            let Some(object) = graph.get(id) else { continue };
+            let (claims, renamed) = self.resolve(graph, catalog, id, object);
+            let mut next = renamed;
+            if *claims != *self.claims(id) {
+                self.replace(id, object.key.cluster(), claims, &mut moved);
+                next.extend(graph.controlled(id));
+                next.extend(graph.selecting(id));
+            }
+            queue.extend(next.into_iter().filter(|id| queued.insert(*id)));
+        }
+        moved
+    }
+
+    /// Takes an object out that is about to be removed. What it leaves behind is to be reclaimed: that is given too.
+    pub(crate) fn release(
+        &mut self,
+        graph: &Graph,
+        id: ObjectId,
+    ) -> (BTreeSet<EntityRef>, Vec<ObjectId>) {
+        let mut moved = BTreeSet::new();
+        let Some(object) = graph.get(id) else { return (moved, Vec::new()) };
+        let renamed = self.derived.remove(id, &object.key);
+        self.replace(id, object.key.cluster(), Box::default(), &mut moved);
+        (moved, renamed)
+    }
+
+    fn replace(
+        &mut self,
+        id: ObjectId,
+        cluster: &ClusterName,
+        claims: Box<[EntityRef]>,
+        moved: &mut BTreeSet<EntityRef>,
+    ) {
+        for entity in self.claims(id).to_vec() {
+            if claims.contains(&entity) {
+                continue;
+            }
+            if let Some(members) = self.members.get_mut(&entity) {
+                if let Some(ids) = members.get_mut(cluster) {
+                    ids.remove(&id);
+                    if ids.is_empty() {
+                        members.remove(cluster);
+                    }
+                }
+                if members.is_empty() {
+                    self.members.remove(&entity);
+                }
+            }
+            moved.insert(entity);
+        }
+        for entity in &claims {
+            let members = self.members.entry(entity.clone()).or_default();
+            if members.entry(cluster.clone()).or_default().insert(id) {
+                moved.insert(entity.clone());
+            }
+        }
+        if self.claims.len() <= id.slot() {
+            self.claims.resize_with(id.slot() + 1, Box::default);
+        }
+        if let Some(held) = self.claims.get_mut(id.slot()) {
+            *held = claims;
+        }
+    }
+
+    /// The claims of an object, ordered, and the objects that are called otherwise on account of it.
+    fn resolve(
+        &mut self,
+        graph: &Graph,
+        catalog: &Catalog,
+        id: ObjectId,
+        object: &Object,
+    ) -> (Box<[EntityRef]>, Vec<ObjectId>) {
+        let claimed = self.without_derivation(graph, catalog, id, object);
+        if !claimed.is_empty() || !is_derivable(object) {
+            let renamed = self.derived.remove(id, &object.key);
+            return (claimed, renamed);
+        }
+        let renamed = self.derived.insert(id, &object.key);
+        (self.derived.entity(&object.key).into_iter().collect(), renamed)
+    }
+
+    fn without_derivation(
+        &self,
+        graph: &Graph,
+        catalog: &Catalog,
+        id: ObjectId,
+        object: &Object,
+    ) -> Box<[EntityRef]> {
+        let explicit = rule::explicit(object, catalog);
+        if !explicit.is_empty() {
+            return explicit.into_iter().map(|claim| claim.entity).collect();
+        }
+        if let Some(controller) = heir_of(graph, id) {
+            let inherited = self.claims(controller);
+            if !inherited.is_empty() {
+                return inherited.into();
+            }
+        }
+        let backends = backends(graph, id, object);
+        let selected = backends.flat_map(|backend| self.claims(backend)).cloned();
+        let selected: BTreeSet<EntityRef> = selected.collect();
+        if !selected.is_empty() {
+            return selected.into_iter().collect();
+        }
+        rule::implicit(object, catalog).map(|claim| claim.entity).into_iter().collect()
+    }
+
+    /// Why an object belongs to its entities, ordered as they are.
+    pub(crate) fn explain(
+        &self,
+        graph: &Graph,
+        catalog: &Catalog,
+        id: ObjectId,
+    ) -> Vec<Explanation> {
+        let Some(object) = graph.get(id) else { return Vec::new() };
+        let own = |claim: OwnClaim| {
+            let OwnClaim { entity, rule, message } = claim;
+            Explanation { entity, rule, message, via: Vec::new() }
+        };
+        let explicit = rule::explicit(object, catalog);
+        if !explicit.is_empty() {
+            return explicit.into_iter().map(own).collect();
+        }
+        if let Some(controller) = heir_of(graph, id) {
+            let inherited = self.explain(graph, catalog, controller);
+            if !inherited.is_empty() {
+                let through = |it| through(graph, controller, it, Rule::Owner);
+                return inherited.into_iter().map(through).collect();
+            }
+        }
+        let mut selected: BTreeMap<EntityRef, Explanation> = BTreeMap::new();
+        for backend in graph.in_order(backends(graph, id, object)) {
+            for it in self.explain(graph, catalog, backend) {
+                let entity = it.entity.clone();
+                selected.entry(entity).or_insert_with(|| through(graph, backend, it, Rule::Selector));
+            }
+        }
+        if !selected.is_empty() {
+            return selected.into_values().collect();
+        }
+        if let Some(claim) = rule::implicit(object, catalog) {
+            return vec![own(claim)];
+        }
+        let derived = is_derivable(object).then(|| self.derived.entity(&object.key)).flatten();
+        let message = format!(
+            "nothing claims it, and it is a top-level {}: the entity is named after it",
+            object.key.kind().title()
+        );
+        let explanation = |entity| Explanation { entity, rule: Rule::Derived, message, via: Vec::new() };
+        derived.map(explanation).into_iter().collect()
+    }
+
+    /// All entities to which an object of these labels may have belonged that is not held: a deletion touches them too.
+    pub(crate) fn candidates(
+        &self,
+        graph: &Graph,
+        catalog: &Catalog,
+        key: &ObjectKey,
+        labels: &Labels,
+    ) -> BTreeSet<EntityRef> {
+        let marks = Marks { key, labels, annotations: None, bearer: "it" };
+        let explicit = rule::explicit_by(marks, catalog);
+        let own = explicit.into_iter().chain(rule::implicit_by(marks, catalog));
+        let mut found: BTreeSet<EntityRef> = own.map(|claim| claim.entity).collect();
+        found.extend(self.derived.candidates(key));
+        let around = graph.around(key.cluster(), key.namespace(), labels);
+        found.extend(around.into_iter().flat_map(|id| self.claims(id)).cloned());
+        found
+    }
+}
+
+/// The controller whose claims an object inherits.
+fn heir_of(graph: &Graph, id: ObjectId) -> Option<ObjectId> {
+    graph.controller(id).filter(|_| graph.has_top(id))
+}
+
+/// What gives its claims to a Service. What a Service itself controls does not: that would come round.
+fn backends<'a>(
+    graph: &'a Graph,
+    id: ObjectId,
+    object: &Object,
+) -> impl Iterator<Item = ObjectId> + 'a {
+    let is_service = matches!(object.key.kind(), Kind::Service);
+    let under_a_service = |backend: ObjectId| {
+        let above = graph.controllers(backend);
+        above.into_iter().filter_map(|id| graph.key(id)).any(|it| matches!(it.kind(), Kind::Service))
+    };
+    graph.selected(id).filter(move |backend| is_service && !under_a_service(*backend))
+}
+
+/// A top-level controller. Of ReplicaSets only those that nothing controls: the others come and go with each rollout.
+fn is_derivable(object: &Object) -> bool {
+    match object.key.kind() {
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => true,
+        Kind::ReplicaSet => object.controller().is_none(),
+        Kind::Pod | Kind::Service | Kind::Node | Kind::Namespace | Kind::Other(_) => false,
+    }
+}
+
+fn through(graph: &Graph, id: ObjectId, claim: Explanation, rule: Rule) -> Explanation {
+    let Explanation { entity, message: why, mut via, .. } = claim;
+    let what = graph.key(id).map(|key| format!("{} {}", key.kind().title(), key.name()));
+    let what = what.unwrap_or_default();
+    let how = if rule == Rule::Owner { "it is controlled by" } else { "it selects" };
+    // The sentence of the first in the chain says it all; those between only add themselves.
+    let why = if via.is_empty() { format!(": {why}") } else { why.split_once(':').map(|(_, why)| format!(":{why}")).unwrap_or_default() };
+    via.insert(0, id);
+    Explanation { entity, rule, message: format!("{how} {what}{why}"), via }
+}

@@ -1,0 +1,423 @@
+//! The graph of objects: who owns whom, by UID and within a cluster, and what a Service selects, within a namespace.
+//!
+//! Behind the store, before entities. Order does not matter: a pod may come before its ReplicaSet, and links that lead
+//! nowhere wait. Kept up to date at a cost of what a change touches: its own links, and for a Service or for labels that
+//! changed, the namespace.
+//!
+//! Invariants: a function of the objects held, whatever the order in which they came; [`ObjectId`]s are reused and do
+//! depend on that order, so they never decide anything, and nothing iterates a hash table.
+
+pub(crate) mod labels;
+pub(crate) mod object;
+mod index;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use hashbrown::HashMap;
+use vitals_proto::{
+    identity::{ClusterName, ObjectKey, Uid},
+    kind::Kind,
+    v1,
+};
+
+use self::{
+    index::Index,
+    labels::{LabelPool, Labels},
+    object::Object,
+};
+use crate::time::Time;
+
+/// Most steps up from an object to those that control it, or down. Kubernetes has no more than a handful.
+const CONTROLLERS_MAX: usize = 64;
+
+/// Most steps up within which the top must be reached, for claims to be inherited: owners that come round have none.
+const TOP_MAX: usize = CONTROLLERS_MAX;
+
+/// An object within this graph, as long as it is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ObjectId(u32);
+
+impl ObjectId {
+    /// Its place in a list by object.
+    pub(crate) fn slot(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    objects: Vec<Option<Object>>,
+    free: Vec<ObjectId>,
+    by_key: Index,
+    by_uid: Index,
+    /// By the UID of the owner, which need not be held.
+    owned: HashMap<(ClusterName, Uid), BTreeSet<ObjectId>>,
+    namespaces: HashMap<(ClusterName, Arc<str>), Namespace>,
+    /// By Service.
+    selected: HashMap<ObjectId, BTreeSet<ObjectId>>,
+    /// The same, the other way.
+    selecting: HashMap<ObjectId, BTreeSet<ObjectId>>,
+    pool: LabelPool,
+}
+
+/// What can select and be selected in a namespace.
+#[derive(Debug, Default)]
+struct Namespace {
+    services: BTreeSet<ObjectId>,
+    /// Pods, and workloads with a template.
+    backends: BTreeSet<ObjectId>,
+}
+
+/// What an upsert did.
+#[derive(Debug)]
+pub(crate) struct Upserted {
+    pub(crate) id: ObjectId,
+    pub(crate) links: Links,
+    /// What hung on the object before its links changed: its claims may have come from there.
+    pub(crate) left: Vec<ObjectId>,
+}
+
+/// What an upsert did to the links of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// It is new, or its UID or owners changed: all below it may belong elsewhere.
+    Moved,
+    /// Its labels, annotations, template or selector changed, and may claim or select otherwise.
+    Relabelled,
+    /// Neither.
+    Same,
+}
+
+impl Graph {
+    /// Puts an object as it is now.
+    pub(crate) fn upsert(
+        &mut self,
+        key: &ObjectKey,
+        facts: Option<&v1::Facts>,
+        now: Time,
+    ) -> Upserted {
+        let object = Object::read(key, facts, &mut self.pool, now);
+        let Some(id) = self.find(key) else {
+            let id = self.insert(object);
+            self.link_owners(id);
+            self.link_selection(id);
+            return Upserted { id, links: Links::Moved, left: Vec::new() };
+        };
+        let links = self.get(id).map_or(Links::Moved, |before| difference(before, &object));
+        let left = self.dependents(id, links);
+        if links == Links::Moved {
+            self.unlink_owners(id);
+        }
+        if links != Links::Same {
+            self.unlink_selection(id);
+        }
+        if let Some(before) = self.objects.get_mut(id.slot()).and_then(|slot| slot.replace(object)) {
+            before.release(&mut self.pool);
+        }
+        if links == Links::Moved {
+            self.link_owners(id);
+        }
+        if links != Links::Same {
+            self.link_selection(id);
+        }
+        Upserted { id, links, left }
+    }
+
+    /// All whose claims may depend on an object whose links change so: what it controls, and Services that select any of it.
+    pub(crate) fn dependents(&self, id: ObjectId, links: Links) -> Vec<ObjectId> {
+        let mut found = match links {
+            Links::Moved => self.descendants(id),
+            Links::Relabelled => Vec::new(),
+            Links::Same => return Vec::new(),
+        };
+        let services = std::iter::once(&id).chain(&found).flat_map(|it| self.selecting(*it));
+        let services: BTreeSet<_> = services.collect();
+        found.extend(services);
+        found
+    }
+
+    /// Forgets an object. What it owned stays, waiting for another of its UID.
+    pub(crate) fn remove(&mut self, id: ObjectId) {
+        self.unlink_owners(id);
+        self.unlink_selection(id);
+        let objects = &self.objects;
+        self.by_key.remove(hash_key(&self.by_key, objects, id), id);
+        if let Some(object) = self.objects.get_mut(id.slot()).and_then(Option::take) {
+            object.release(&mut self.pool);
+            self.free.push(id);
+        }
+    }
+
+    /// The object of a key.
+    pub(crate) fn find(&self, key: &ObjectKey) -> Option<ObjectId> {
+        let mut found = self.by_key.candidates(self.by_key.hash(key));
+        found.find(|id| self.get(*id).is_some_and(|object| object.key == *key))
+    }
+
+    pub(crate) fn get(&self, id: ObjectId) -> Option<&Object> {
+        self.objects.get(id.slot())?.as_ref()
+    }
+
+    /// All objects, in no order that means anything.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        (0..).map(ObjectId).zip(&self.objects).filter(|(_, it)| it.is_some()).map(|(id, _)| id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len() - self.free.len()
+    }
+
+    /// The object that controls it, where it is held.
+    pub(crate) fn controller(&self, id: ObjectId) -> Option<ObjectId> {
+        let object = self.get(id)?;
+        self.by_uid(object.key.cluster(), &object.controller()?.uid)
+    }
+
+    /// What owns it in any role, ordered by key, where it is held.
+    pub(crate) fn owners(&self, id: ObjectId) -> Vec<ObjectId> {
+        let Some(object) = self.get(id) else { return Vec::new() };
+        let owners = object.owners.iter();
+        self.in_order(owners.filter_map(|owner| self.by_uid(object.key.cluster(), &owner.uid)))
+    }
+
+    /// Its controllers, from the nearest one up; those that come round once.
+    pub(crate) fn controllers(&self, id: ObjectId) -> Vec<ObjectId> {
+        let mut chain: Vec<ObjectId> = Vec::new();
+        let mut at = id;
+        while chain.len() < CONTROLLERS_MAX
+            && let Some(controller) = self.controller(at)
+            && controller != id
+            && !chain.contains(&controller)
+        {
+            chain.push(controller);
+            at = controller;
+        }
+        chain
+    }
+
+    /// Whether its controllers lead to a top.
+    pub(crate) fn has_top(&self, id: ObjectId) -> bool {
+        let above = std::iter::successors(Some(id), |at| self.controller(*at));
+        above.take(TOP_MAX + 1).count() <= TOP_MAX
+    }
+
+    /// What names it as an owner in any role, in no order that means anything.
+    pub(crate) fn owned(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+        let ids = self.get(id).filter(|object| self.by_uid(object.key.cluster(), &object.uid) == Some(id));
+        let ids = ids.and_then(|object| self.owned.get(&(object.key.cluster().clone(), object.uid.clone())));
+        ids.into_iter().flatten().copied()
+    }
+
+    /// What it controls.
+    pub(crate) fn controlled(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+        self.owned(id).filter(move |owned| self.controller(*owned) == Some(id))
+    }
+
+    /// All that it controls, directly or not, as far as [`Graph::controllers`] leads up to it.
+    pub(crate) fn below(&self, id: ObjectId) -> Vec<ObjectId> {
+        self.descend(id, CONTROLLERS_MAX)
+    }
+
+    /// All that it controls, however far, parents before what they control.
+    pub(crate) fn descendants(&self, id: ObjectId) -> Vec<ObjectId> {
+        self.descend(id, usize::MAX)
+    }
+
+    /// Each object has one controller, so that only `id` itself can be met again.
+    fn descend(&self, id: ObjectId, steps_max: usize) -> Vec<ObjectId> {
+        let mut found: Vec<ObjectId> = Vec::new();
+        let mut level = vec![id];
+        let mut steps = 0;
+        while !level.is_empty() && steps < steps_max {
+            let next = level.iter().flat_map(|at| self.controlled(*at)).filter(|it| *it != id);
+            level = next.collect();
+            found.extend(&level);
+            steps += 1;
+        }
+        found
+    }
+
+    /// What a Service selects: pods, and workloads by their template.
+    pub(crate) fn selected(&self, service: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+        self.selected.get(&service).into_iter().flatten().copied()
+    }
+
+    /// The Services that select it.
+    pub(crate) fn selecting(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+        self.selecting.get(&id).into_iter().flatten().copied()
+    }
+
+    /// Services and backends of a namespace that match the labels of a pod: for a pod that is not held.
+    pub(crate) fn around(&self, cluster: &ClusterName, namespace: &str, labels: &Labels) -> Vec<ObjectId> {
+        let Some(place) = self.namespaces.get(&(cluster.clone(), namespace.into())) else {
+            return Vec::new();
+        };
+        let all = place.services.iter().chain(&place.backends).copied();
+        all.filter(|id| {
+            self.get(*id).is_some_and(|object| {
+                let is_service = matches!(object.key.kind(), Kind::Service);
+                let wanted = if is_service { &object.selector } else { &object.template };
+                labels.are_selected_by(wanted)
+            })
+        })
+        .collect()
+    }
+
+    /// Sorts by key, and leaves out repeats.
+    pub(crate) fn in_order(&self, ids: impl Iterator<Item = ObjectId>) -> Vec<ObjectId> {
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort_by(|a, b| self.key(*a).cmp(&self.key(*b)));
+        ids.dedup();
+        ids
+    }
+
+    pub(crate) fn key(&self, id: ObjectId) -> Option<&ObjectKey> {
+        self.get(id).map(|object| &object.key)
+    }
+
+    /// The object of a UID. Of several, which Kubernetes does not have, the first by key.
+    fn by_uid(&self, cluster: &ClusterName, uid: &Uid) -> Option<ObjectId> {
+        if uid.is_empty() {
+            return None;
+        }
+        let found = self.by_uid.candidates(self.by_uid.hash(&(cluster, uid)));
+        let found = found.filter(|id| {
+            self.get(*id).is_some_and(|it| it.uid == *uid && it.key.cluster() == cluster)
+        });
+        found.min_by(|a, b| self.key(*a).cmp(&self.key(*b)))
+    }
+
+    fn insert(&mut self, object: Object) -> ObjectId {
+        let hash = self.by_key.hash(&object.key);
+        let id = if let Some(id) = self.free.pop() {
+            if let Some(slot) = self.objects.get_mut(id.slot()) {
+                *slot = Some(object);
+            }
+            id
+        } else {
+            let id = ObjectId(u32::try_from(self.objects.len()).unwrap_or(u32::MAX));
+            self.objects.push(Some(object));
+            id
+        };
+        let objects = &self.objects;
+        self.by_key.insert(hash, id, |index, id| hash_key(index, objects, id));
+        id
+    }
+
+    fn link_owners(&mut self, id: ObjectId) {
+        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
+        for owner in &object.owners {
+            let key = (object.key.cluster().clone(), owner.uid.clone());
+            self.owned.entry(key).or_default().insert(id);
+        }
+        if !object.uid.is_empty() {
+            let hash = self.by_uid.hash(&(object.key.cluster(), &object.uid));
+            let objects = &self.objects;
+            self.by_uid.insert(hash, id, |index, id| hash_uid(index, objects, id));
+        }
+    }
+
+    fn unlink_owners(&mut self, id: ObjectId) {
+        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
+        for owner in &object.owners {
+            let key = (object.key.cluster().clone(), owner.uid.clone());
+            if let Some(owned) = self.owned.get_mut(&key) {
+                owned.remove(&id);
+                if owned.is_empty() {
+                    self.owned.remove(&key);
+                }
+            }
+        }
+        if !object.uid.is_empty() {
+            self.by_uid.remove(hash_uid(&self.by_uid, &self.objects, id), id);
+        }
+    }
+
+    fn link_selection(&mut self, id: ObjectId) {
+        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
+        let Some(place_key) = place(object) else { return };
+        let is_service = matches!(object.key.kind(), Kind::Service);
+        let place = self.namespaces.entry(place_key).or_default();
+        let own = if is_service { &mut place.services } else { &mut place.backends };
+        own.insert(id);
+        let pairs: Vec<_> = if is_service {
+            let selects = |it: &&ObjectId| matches(&self.objects, id, **it);
+            place.backends.iter().filter(selects).map(|it| (id, *it)).collect()
+        } else {
+            let selects = |it: &&ObjectId| matches(&self.objects, **it, id);
+            place.services.iter().filter(selects).map(|it| (*it, id)).collect()
+        };
+        for (service, backend) in pairs {
+            self.selected.entry(service).or_default().insert(backend);
+            self.selecting.entry(backend).or_default().insert(service);
+        }
+    }
+
+    fn unlink_selection(&mut self, id: ObjectId) {
+        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
+        let Some(place_key) = place(object) else { return };
+        if let Some(place) = self.namespaces.get_mut(&place_key) {
+            place.services.remove(&id);
+            place.backends.remove(&id);
+            if place.services.is_empty() && place.backends.is_empty() {
+                self.namespaces.remove(&place_key);
+            }
+        }
+        for backend in self.selected.remove(&id).unwrap_or_default() {
+            forget(&mut self.selecting, backend, id);
+        }
+        for service in self.selecting.remove(&id).unwrap_or_default() {
+            forget(&mut self.selected, service, id);
+        }
+    }
+}
+
+fn hash_key(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
+    let object = objects.get(id.slot()).and_then(Option::as_ref);
+    object.map_or(0, |object| index.hash(&object.key))
+}
+
+fn hash_uid(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
+    let object = objects.get(id.slot()).and_then(Option::as_ref);
+    object.map_or(0, |object| index.hash(&(object.key.cluster(), &object.uid)))
+}
+
+/// The namespace of what selects or can be selected.
+fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
+    let linked = match object.key.kind() {
+        Kind::Service => !object.selector.is_empty(),
+        Kind::Pod => true,
+        Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => {
+            !object.template.is_empty()
+        }
+        Kind::Namespace | Kind::Node | Kind::Other(_) => false,
+    };
+    linked.then(|| (object.key.cluster().clone(), object.key.namespace().into()))
+}
+
+fn matches(objects: &[Option<Object>], service: ObjectId, backend: ObjectId) -> bool {
+    let object = |id: ObjectId| objects.get(id.slot()).and_then(Option::as_ref);
+    let (Some(service), Some(backend)) = (object(service), object(backend)) else { return false };
+    backend.selectable().are_selected_by(&service.selector)
+}
+
+fn forget(links: &mut HashMap<ObjectId, BTreeSet<ObjectId>>, from: ObjectId, to: ObjectId) {
+    if let Some(linked) = links.get_mut(&from) {
+        linked.remove(&to);
+        if linked.is_empty() {
+            links.remove(&from);
+        }
+    }
+}
+
+fn difference(before: &Object, after: &Object) -> Links {
+    if before.uid != after.uid || before.owners != after.owners {
+        return Links::Moved;
+    }
+    let same = before.labels == after.labels
+        && before.annotations == after.annotations
+        && before.template == after.template
+        && before.selector == after.selector;
+    if same { Links::Same } else { Links::Relabelled }
+}

@@ -1,0 +1,234 @@
+//! What the picture keeps of one object: what links it, what claims it, what was judged of it, and the numbers that are
+//! summed. The facts themselves stay encoded in the store.
+
+use std::sync::Arc;
+
+use vitals_proto::{
+    identity::{ObjectKey, Uid},
+    kind::Kind,
+    v1::{self, facts::Kind as Facts},
+};
+
+use super::labels::{LabelPool, Labels};
+use crate::{
+    assess::{self, Assessment, Reason, pod::PodTrouble},
+    entity::rule::ANNOTATIONS_READ,
+    time::Time,
+};
+
+/// One object as the picture knows it. A pure function of its key and its last facts.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) key: ObjectKey,
+    /// Empty where it is not known.
+    pub(crate) uid: Uid,
+    pub(crate) owners: Box<[Owner]>,
+    pub(crate) labels: Labels,
+    /// The annotations that claim.
+    pub(crate) annotations: Labels,
+    /// The labels of its pod template; empty where it has none.
+    pub(crate) template: Labels,
+    /// The selector of a Service; empty where it has none.
+    pub(crate) selector: Labels,
+    pub(crate) created_at: Time,
+    pub(crate) assessment: Assessment,
+    pub(crate) vital: Vital,
+}
+
+/// One of its `ownerReferences`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: Uid,
+    pub(crate) role: Role,
+    /// The kind, where it is one that has a rule.
+    pub(crate) kind: Option<Kind>,
+}
+
+/// What an owner is to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `controller: true`: the one that makes and replaces it.
+    Controller,
+    /// It goes when the owner goes.
+    Holder,
+}
+
+/// The numbers of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Vital {
+    Workload(Box<Workload>),
+    Pod(Pod),
+    None,
+}
+
+/// A workload in kubectl's numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Workload {
+    pub(crate) desired: i32,
+    /// Replicas that exist, of any template; for a DaemonSet the nodes that have one.
+    pub(crate) replicas: i32,
+    pub(crate) updated: i32,
+    pub(crate) ready: i32,
+    pub(crate) available: i32,
+    pub(crate) images: Vec<Arc<str>>,
+}
+
+/// A pod in kubectl's numbers, and its plain trouble.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pod {
+    pub(crate) restarts: i32,
+    pub(crate) life: Life,
+    pub(crate) readiness: Readiness,
+    pub(crate) trouble: Option<Box<PodTrouble>>,
+}
+
+/// How long a pod is to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It is to run for ever.
+    Lasting,
+    /// It is to run until its work is done.
+    Passing,
+    /// `Succeeded` or `Failed`: it does not come back.
+    Over,
+    /// Its deletion was asked for.
+    Leaving,
+}
+
+/// Whether a pod takes traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    NotReady,
+}
+
+impl Object {
+    /// Reads what the picture needs. `None`: the content of the message is not understood.
+    pub(crate) fn read(
+        key: &ObjectKey,
+        facts: Option<&v1::Facts>,
+        pool: &mut LabelPool,
+        now: Time,
+    ) -> Self {
+        let empty = v1::Meta::default();
+        let facts = facts.filter(|facts| is_of_kind(facts, key.kind()));
+        let meta = facts.and_then(|facts| facts.meta.as_ref()).unwrap_or(&empty);
+        let assessment =
+            facts.map_or_else(Assessment::not_understood, |facts| assess::assess(facts, now));
+        let kind = facts.and_then(|facts| facts.kind.as_ref());
+        let template = kind.and_then(template).map(|it| pool.share(&it.labels)).unwrap_or_default();
+        let selector =
+            if let Some(Facts::Service(it)) = kind { pool.share(&it.selector) } else { Labels::default() };
+        let mut annotations = meta.annotations.clone();
+        annotations.retain(|key, _| ANNOTATIONS_READ.contains(&key.as_str()));
+        Self {
+            key: key.clone(),
+            uid: Uid::from_wire(&meta.uid).unwrap_or(Uid::Text("".into())),
+            owners: meta.owners.iter().filter_map(owner).collect(),
+            labels: pool.share(&meta.labels),
+            annotations: pool.share(&annotations),
+            template,
+            selector,
+            created_at: Time::from_unix_s(meta.created_at_unix_s),
+            vital: vital(kind, &assessment),
+            assessment,
+        }
+    }
+
+    /// Gives back what it shares.
+    pub(crate) fn release(self, pool: &mut LabelPool) {
+        let Self { labels, annotations, template, selector, .. } = self;
+        for labels in [labels, annotations, template, selector] {
+            pool.release(labels);
+        }
+    }
+
+    pub(crate) fn controller(&self) -> Option<&Owner> {
+        self.owners.iter().find(|owner| owner.role == Role::Controller)
+    }
+
+    pub(crate) fn workload(&self) -> Option<&Workload> {
+        match &self.vital {
+            Vital::Workload(workload) => Some(workload),
+            Vital::Pod(_) | Vital::None => None,
+        }
+    }
+
+    pub(crate) fn pod(&self) -> Option<&Pod> {
+        match &self.vital {
+            Vital::Pod(pod) => Some(pod),
+            Vital::Workload(_) | Vital::None => None,
+        }
+    }
+
+    /// The labels by which Services find it, or its pods: those of a pod, or of a template.
+    pub(crate) fn selectable(&self) -> &Labels {
+        if matches!(self.key.kind(), Kind::Pod) { &self.labels } else { &self.template }
+    }
+}
+
+/// Facts under a subject of another kind say nothing of it.
+fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
+    match (&facts.kind, kind) {
+        (None, _)
+        | (Some(Facts::Deployment(_)), Kind::Deployment)
+        | (Some(Facts::ReplicaSet(_)), Kind::ReplicaSet)
+        | (Some(Facts::StatefulSet(_)), Kind::StatefulSet)
+        | (Some(Facts::DaemonSet(_)), Kind::DaemonSet)
+        | (Some(Facts::Pod(_)), Kind::Pod)
+        | (Some(Facts::Service(_)), Kind::Service)
+        | (Some(Facts::Node(_)), Kind::Node)
+        | (Some(Facts::Namespace(_)), Kind::Namespace) => true,
+        (Some(_), _) => false,
+    }
+}
+
+fn owner(reference: &v1::OwnerReference) -> Option<Owner> {
+    let uid = Uid::from_wire(&reference.uid).ok().filter(|uid| !uid.is_empty())?;
+    let role = if reference.controller { Role::Controller } else { Role::Holder };
+    let kind = Kind::KNOWN.into_iter().find(|kind| kind.title() == reference.kind);
+    Some(Owner { uid, role, kind })
+}
+
+fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
+    match facts {
+        Facts::Deployment(it) => it.template.as_ref(),
+        Facts::ReplicaSet(it) => it.template.as_ref(),
+        Facts::StatefulSet(it) => it.template.as_ref(),
+        Facts::DaemonSet(it) => it.template.as_ref(),
+        Facts::Pod(_) | Facts::Service(_) | Facts::Node(_) | Facts::Namespace(_) => None,
+    }
+}
+
+fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
+    let Some(facts) = facts else { return Vital::None };
+    let images = || {
+        let containers = template(facts).map(|it| it.containers.as_slice()).unwrap_or_default();
+        containers.iter().map(|container| container.image.as_str().into()).collect()
+    };
+    let [desired, replicas, updated, ready, available] = match facts {
+        Facts::Deployment(it) => [it.desired, it.replicas, it.updated, it.ready, it.available],
+        Facts::ReplicaSet(it) => [it.desired, it.replicas, it.replicas, it.ready, it.available],
+        Facts::StatefulSet(it) => [it.desired, it.replicas, it.updated, it.ready, it.available],
+        Facts::DaemonSet(it) => [it.desired, it.current, it.updated, it.ready, it.available],
+        Facts::Pod(it) => return Vital::Pod(pod(it, assessment)),
+        Facts::Service(_) | Facts::Node(_) | Facts::Namespace(_) => return Vital::None,
+    };
+    Vital::Workload(Box::new(Workload { desired, replicas, updated, ready, available, images: images() }))
+}
+
+fn pod(facts: &v1::PodFacts, assessment: &Assessment) -> Pod {
+    let life = if assessment.reason == Reason::PendingDeletion {
+        Life::Leaving
+    } else if assess::pod::is_over(facts) {
+        Life::Over
+    } else if facts.restart_policy == "Always" {
+        Life::Lasting
+    } else {
+        Life::Passing
+    };
+    let readiness =
+        if assess::pod::is_ready(facts) { Readiness::Ready } else { Readiness::NotReady };
+    let trouble = assess::pod::trouble(facts).map(Box::new);
+    Pod { restarts: assess::pod::restarts(facts), life, readiness, trouble }
+}

@@ -1,0 +1,383 @@
+//! The picture: which entities there are, and how each does, as a function of the objects, definitions and freshness that
+//! were put in.
+//!
+//! Behind the store and the ingest, which put changes in; before serving, which takes what [`Picture::settle`] gives. Links
+//! and claims follow each change at once; verdicts are reached once a batch, for the entities that it touched.
+//!
+//! Invariants: equal inputs give equal entities, whatever the order and the batches in which they came; an entity's position
+//! is the pointwise greatest of all inputs that could have changed anything of it; nothing stale is Healthy.
+//!
+//! It tells nobody, and remembers of the past only since when a verdict holds.
+
+mod judge;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use vitals_proto::{
+    identity::{ClusterName, EntityRef, ObjectKey},
+    rule::{Rule, Rules},
+    v1,
+};
+
+pub use crate::entity::derived::Clusters;
+use crate::{
+    catalog::{self, Catalog, Definition},
+    entity::membership::Membership,
+    freshness::ClusterFreshness,
+    graph::{Graph, Links, ObjectId, labels::Labels},
+    position::{Position, StreamPoint},
+    store::Store,
+    time::Time,
+};
+
+/// How a picture is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureConfig {
+    /// Whether derived entities of one name in several clusters are one.
+    pub derived: Clusters,
+}
+
+/// What came of an entity in a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntityChange {
+    /// Which.
+    pub entity: EntityRef,
+    /// The pointwise greatest position of all that touched it.
+    pub touched: Position,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// See [`EntityChange`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It differs from before, or is new. The state carries its revision.
+    Changed {
+        /// As it is now.
+        state: Arc<v1::Entity>,
+        /// Whether its verdict over all clusters differs in status or reason.
+        verdict: VerdictChange,
+    },
+    /// Nothing of it differs but the revision.
+    Touched,
+    /// It is gone, or was never here: who asks what was touched hears it all the same.
+    Removed,
+}
+
+/// Whether a verdict is another one than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerdictChange {
+    /// Another status or reason, or the first.
+    Changed,
+    /// The same status and reason.
+    Same,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Picture {
+    rules: Rules,
+    pub(crate) graph: Graph,
+    pub(crate) catalog: Catalog,
+    definitions_revision: u64,
+    pub(crate) membership: Membership,
+    freshness: BTreeMap<ClusterName, ClusterFreshness>,
+    judged: BTreeMap<EntityRef, Judged>,
+    dirty: BTreeMap<EntityRef, Dirty>,
+    rechecks: BTreeSet<(Time, EntityRef)>,
+}
+
+/// An entity as it was judged last.
+#[derive(Debug)]
+struct Judged {
+    /// Without its revision, which is in `touched`.
+    state: Arc<v1::Entity>,
+    touched: Position,
+    recheck_at: Option<Time>,
+}
+
+/// What touched an entity since it was judged last.
+#[derive(Debug, Default)]
+struct Dirty {
+    touched: Position,
+    /// The latest time of it, where it has one.
+    at: Option<Time>,
+}
+
+/// What touches entities.
+#[derive(Clone, Copy, Debug)]
+enum Input<'a> {
+    Message(&'a StreamPoint, Option<Time>),
+    Freshness(&'a Position, Time),
+    Definitions(u64),
+}
+
+impl Picture {
+    /// An empty one, made as usual.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self::with(rules, PictureConfig::default())
+    }
+
+    /// An empty one.
+    #[must_use]
+    pub fn with(rules: Rules, config: PictureConfig) -> Self {
+        Self {
+            rules,
+            graph: Graph::default(),
+            catalog: Catalog::default(),
+            definitions_revision: 0,
+            membership: Membership::new(config.derived),
+            freshness: BTreeMap::new(),
+            judged: BTreeMap::new(),
+            dirty: BTreeMap::new(),
+            rechecks: BTreeSet::new(),
+        }
+    }
+
+    /// An object is as these facts say. `None`: the content of its message is not understood, and the object Unknown.
+    pub fn upsert(
+        &mut self,
+        key: &ObjectKey,
+        facts: Option<&v1::Facts>,
+        at: &StreamPoint,
+        now: Time,
+    ) {
+        let input = Input::Message(at, Some(now));
+        if let Some(id) = self.graph.find(key) {
+            self.touch_around(id, input);
+        }
+        let upserted = self.graph.upsert(key, facts, now);
+        let id = upserted.id;
+        if upserted.links != Links::Same {
+            let moved = self.graph.dependents(id, upserted.links);
+            let ids = std::iter::once(id).chain(moved).chain(upserted.left);
+            self.reclaim(ids, input);
+        }
+        self.touch_around(id, input);
+    }
+
+    /// An object is gone. Touches the entities that it belonged to, also by the labels of its tombstone: here it may never
+    /// have been held, or held with other labels.
+    pub fn remove(&mut self, key: &ObjectKey, tombstone: Option<&v1::Tombstone>, at: &StreamPoint) {
+        self.take_out(key, Input::Message(at, None));
+        if let Some(tombstone) = tombstone {
+            let labels = Labels::from(&tombstone.labels);
+            let named = self.membership.candidates(&self.graph, &self.catalog, key, &labels);
+            self.touch(named, Input::Message(at, None));
+        }
+    }
+
+    /// How well a cluster is seen.
+    pub fn set_freshness(
+        &mut self,
+        cluster: &ClusterName,
+        freshness: ClusterFreshness,
+        at: &Position,
+        now: Time,
+    ) {
+        if self.freshness.get(cluster) != Some(&freshness) {
+            self.freshness.insert(cluster.clone(), freshness);
+            self.touch_cluster(cluster, Input::Freshness(at, now));
+        }
+    }
+
+    /// A cluster is no more: nothing of it is held, and nothing is expected of it.
+    pub fn forget_cluster(&mut self, cluster: &ClusterName, at: &Position, now: Time) {
+        let input = Input::Freshness(at, now);
+        let keys = self.graph.ids().filter_map(|id| self.graph.key(id));
+        let keys: BTreeSet<ObjectKey> = keys.filter(|it| it.cluster() == cluster).cloned().collect();
+        for key in keys {
+            self.take_out(&key, input);
+        }
+        self.freshness.remove(cluster);
+        self.touch_cluster(cluster, input);
+    }
+
+    /// All definitions there are now. Those that cannot be taken are left out, and given back with what is wrong.
+    pub fn set_definitions(
+        &mut self,
+        definitions: Vec<v1::EntityDefinition>,
+        revision: u64,
+        at: &Position,
+    ) -> Vec<catalog::Error> {
+        let (catalog, problems) = Catalog::new(definitions);
+        let revision = revision.max(at.definitions_revision).max(self.definitions_revision);
+        self.definitions_revision = revision;
+        let differing = catalog.differing(&self.catalog);
+        self.catalog = catalog;
+        if !differing.is_empty() {
+            let input = Input::Definitions(revision);
+            self.touch(differing, input);
+            let all: Vec<ObjectId> = self.graph.ids().collect();
+            self.reclaim(all, input);
+        }
+        problems
+    }
+
+    /// Judges what was touched since the last time, and what its time has come for. `position` is where the hub stands.
+    pub fn settle(&mut self, store: &Store, position: &Position, now: Time) -> Vec<EntityChange> {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let due = self.rechecks.iter().take_while(|(at, _)| *at <= now);
+        for (_, entity) in due {
+            dirty.entry(entity.clone()).or_default();
+        }
+        let settled = dirty.into_iter().map(|(entity, dirty)| {
+            if self.exists(&entity) {
+                self.judge(store, position, now, entity, dirty)
+            } else {
+                self.bury(entity, dirty)
+            }
+        });
+        settled.collect::<Vec<_>>().into_iter().flatten().collect()
+    }
+
+    /// When the passing of time alone can change a verdict next.
+    #[must_use]
+    pub fn recheck_at(&self) -> Option<Time> {
+        self.rechecks.first().map(|(at, _)| *at)
+    }
+
+    /// An entity as it was judged last.
+    #[must_use]
+    pub fn entity(&self, entity: &EntityRef) -> Option<v1::Entity> {
+        self.judged.get(entity).map(Judged::to_wire)
+    }
+
+    /// All entities as they were judged last, ordered by reference.
+    pub fn entities(&self) -> impl Iterator<Item = (&EntityRef, v1::Entity)> {
+        self.judged.iter().map(|(entity, judged)| (entity, judged.to_wire()))
+    }
+
+    /// What touched an entity last.
+    #[must_use]
+    pub fn touched(&self, entity: &EntityRef) -> Option<&Position> {
+        self.judged.get(entity).map(|judged| &judged.touched)
+    }
+
+    /// How many entities there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.judged.len()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.judged.is_empty()
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn objects(&self) -> usize {
+        self.graph.len()
+    }
+
+    /// The entities that an object belongs to, ordered.
+    #[must_use]
+    pub fn entities_of(&self, key: &ObjectKey) -> &[EntityRef] {
+        self.graph.find(key).map(|id| self.membership.claims(id)).unwrap_or_default()
+    }
+
+    /// What an object's own fields say of it; `None` where it is not held.
+    #[must_use]
+    pub fn object_health(&self, key: &ObjectKey) -> Option<v1::ObjectHealth> {
+        let object = self.graph.get(self.graph.find(key)?)?;
+        Some(object.assessment.to_health())
+    }
+
+    fn exists(&self, entity: &EntityRef) -> bool {
+        self.membership.members(entity).is_some()
+            || self.catalog.get(entity).is_some_and(Definition::runs)
+    }
+
+    fn take_out(&mut self, key: &ObjectKey, input: Input<'_>) {
+        let Some(id) = self.graph.find(key) else { return };
+        self.touch_around(id, input);
+        let mut left = self.graph.dependents(id, Links::Moved);
+        let (moved, renamed) = self.membership.release(&self.graph, id);
+        left.extend(renamed);
+        self.graph.remove(id);
+        self.touch(moved, input);
+        self.reclaim(left, input);
+    }
+
+    fn reclaim(&mut self, ids: impl IntoIterator<Item = ObjectId>, input: Input<'_>) {
+        let moved = self.membership.reclaim(&self.graph, &self.catalog, ids);
+        self.touch(moved, input);
+    }
+
+    /// Touches all whose verdict can rest on an object: its own entities, and those of what controls it and what it controls.
+    fn touch_around(&mut self, id: ObjectId, input: Input<'_>) {
+        let own = self.membership.claims(id);
+        let mut near: BTreeSet<EntityRef> = own.iter().cloned().collect();
+        let others = self.graph.controllers(id).into_iter().chain(self.graph.below(id));
+        for claims in others.map(|id| self.membership.claims(id)) {
+            // Mostly they are the same.
+            if claims != own {
+                near.extend(claims.iter().cloned());
+            }
+        }
+        self.touch(near, input);
+    }
+
+    /// Touches all that have objects in a cluster, and those registered that could.
+    fn touch_cluster(&mut self, cluster: &ClusterName, input: Input<'_>) {
+        let there = self.membership.entities().filter(|(_, members)| members.contains_key(cluster));
+        let mut near: BTreeSet<EntityRef> = there.map(|(entity, _)| entity.clone()).collect();
+        let could = self.catalog.running().filter(|definition| definition.is_in(cluster));
+        near.extend(could.map(|definition| definition.entity.clone()));
+        self.touch(near, input);
+    }
+
+    fn touch(&mut self, entities: impl IntoIterator<Item = EntityRef>, input: Input<'_>) {
+        for entity in entities {
+            let dirty = self.dirty.entry(entity).or_default();
+            let at = match input {
+                Input::Message(point, at) => {
+                    dirty.touched.touch(point);
+                    at
+                }
+                Input::Freshness(position, at) => {
+                    dirty.touched.merge(position);
+                    Some(at)
+                }
+                Input::Definitions(revision) => {
+                    let held = dirty.touched.definitions_revision;
+                    dirty.touched.definitions_revision = held.max(revision);
+                    None
+                }
+            };
+            dirty.at = dirty.at.max(at);
+        }
+    }
+
+    /// An entity that is not there any more.
+    fn bury(&mut self, entity: EntityRef, dirty: Dirty) -> Option<EntityChange> {
+        let Dirty { mut touched, .. } = dirty;
+        match self.judged.remove(&entity) {
+            Some(judged) => {
+                touched.merge(&judged.touched);
+                if let Some(at) = judged.recheck_at {
+                    self.rechecks.remove(&(at, entity.clone()));
+                }
+            }
+            None if !self.rules.hold(Rule::TouchedByInput) => return None,
+            None => {}
+        }
+        Some(EntityChange { entity, touched, outcome: Outcome::Removed })
+    }
+}
+
+impl Judged {
+    fn to_wire(&self) -> v1::Entity {
+        v1::Entity { revision: Some(self.touched.to_wire()), ..(*self.state).clone() }
+    }
+}
+
+#[cfg(test)]
+#[path = "picture_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! Joins the verdicts of clusters into the one over all, and says what there is to say where there is no object at all.
+
+use std::collections::BTreeMap;
+
+use vitals_proto::{
+    identity::ClusterName,
+    v1::{self, FreshnessState, HealthStatus, Severity},
+};
+
+use super::{dimension, sentence};
+use crate::{assess::Reason, catalog::Definition, freshness::ClusterFreshness};
+
+/// Over all clusters: of their statuses the worst, told by the first cluster that has it. Without `since`.
+pub(crate) fn combine(clusters: &[v1::ClusterVerdict]) -> v1::Verdict {
+    let all: Vec<&v1::Verdict> = clusters.iter().filter_map(|it| it.verdict.as_ref()).collect();
+    let Some(first) = all.iter().copied().min_by_key(|it| {
+        (std::cmp::Reverse(it.status), std::cmp::Reverse(it.severity))
+    }) else {
+        return v1::Verdict::default();
+    };
+    let alike = all.iter().filter(|it| it.status == first.status).count();
+    let message = match (all.len(), alike) {
+        (1, _) | (_, 1) => first.message.clone(),
+        (all, alike) if alike == all && first.status() == HealthStatus::Healthy => {
+            format!("healthy in all {all} clusters")
+        }
+        (all, alike) => format!("{} ({alike} of {all} clusters are {})", first.message, sentence::word(first.status())),
+    };
+    let stale = all.iter().any(|it| it.last_known() != HealthStatus::Unspecified);
+    let last_known = all.iter().map(|it| if it.last_known == 0 { it.status } else { it.last_known });
+    v1::Verdict {
+        message,
+        last_known: if stale { last_known.max().unwrap_or_default() } else { 0 },
+        freshness: freshness(&all),
+        dimensions: dimensions(&all),
+        ..first.clone()
+    }
+}
+
+/// The worst, since the first of them.
+fn freshness(all: &[&v1::Verdict]) -> Option<v1::Freshness> {
+    let all = all.iter().filter_map(|it| it.freshness.as_ref());
+    let order = |it: &&v1::Freshness| {
+        let since = it.since.as_ref().map(|at| (at.seconds, at.nanos));
+        (std::cmp::Reverse(it.state), since.is_none(), since)
+    };
+    all.min_by_key(order).cloned()
+}
+
+fn dimensions(all: &[&v1::Verdict]) -> Vec<v1::Dimension> {
+    let mut worst: BTreeMap<&str, &v1::Dimension> = BTreeMap::new();
+    for dimension in all.iter().flat_map(|it| &it.dimensions) {
+        let held = worst.entry(&dimension.name).or_insert(dimension);
+        if dimension.status > held.status {
+            *held = dimension;
+        }
+    }
+    const ORDER: [&str; 4] = ["workload", "rollout", "traffic", "freshness"];
+    ORDER.into_iter().filter_map(|name| worst.get(name).copied().cloned()).collect()
+}
+
+/// What is said of a registered entity in a cluster, or over all, where it has no object: Missing where that is known.
+pub(crate) fn absent(
+    definition: &Definition,
+    clusters: &BTreeMap<ClusterName, ClusterFreshness>,
+) -> v1::Verdict {
+    let around: Vec<_> = clusters.iter().filter(|(cluster, _)| definition.is_in(cluster)).collect();
+    let unseen = around.iter().find(|(_, it)| is_blind(it));
+    let (status, reason, message, state) = match (around.first(), unseen) {
+        (None, _) => {
+            let wanted = &definition.wire.kubernetes_cluster;
+            let message = if wanted.is_empty() {
+                "no cluster is seen yet".to_owned()
+            } else {
+                format!("cluster {wanted}, where it should be, is not seen")
+            };
+            (HealthStatus::Unknown, Reason::ClusterNotSeen, message, FreshnessState::Unverified)
+        }
+        (Some(_), Some((cluster, it))) => {
+            let message = format!("no object of it where it can be seen, and {cluster} is not seen: {}", it.message);
+            (HealthStatus::Unknown, Reason::ClusterNotSeen, message, it.state)
+        }
+        (Some(_), None) => {
+            let message = match around.as_slice() {
+                [(cluster, _)] => format!("it is registered, and has no object in {cluster}"),
+                many => format!("it is registered, and has no object in any of {} clusters", many.len()),
+            };
+            (HealthStatus::Missing, Reason::NoObjects, message, FreshnessState::Fresh)
+        }
+    };
+    let freshness = match status {
+        HealthStatus::Unknown => dimension("freshness", status, reason),
+        _ => dimension("freshness", HealthStatus::Healthy, Reason::None),
+    };
+    let message_of = |known: bool| if known { String::new() } else { message.clone() };
+    v1::Verdict {
+        status: status.into(),
+        severity: Severity::Warning.into(),
+        reason: reason.code().to_owned(),
+        freshness: Some(v1::Freshness {
+            state: state.into(),
+            since: unseen.map(|(_, it)| it.since.to_wire()),
+            message: message_of(status == HealthStatus::Missing),
+        }),
+        next: next(definition, status),
+        dimensions: vec![freshness],
+        message,
+        ..v1::Verdict::default()
+    }
+}
+
+/// Something could be there all the same.
+fn is_blind(freshness: &ClusterFreshness) -> bool {
+    !matches!(freshness.state, FreshnessState::Fresh) || !freshness.unseen.is_empty()
+}
+
+fn next(definition: &Definition, status: HealthStatus) -> String {
+    if status != HealthStatus::Missing {
+        return "vitals clusters".to_owned();
+    }
+    let wire = &definition.wire;
+    let selector = match wire.kubernetes_label_selector.as_str() {
+        "" => {
+            let id = if wire.kubernetes_id.is_empty() { definition.entity.name() } else { &wire.kubernetes_id };
+            format!("{}={id}", crate::entity::rule::KUBERNETES_ID)
+        }
+        selector => selector.to_owned(),
+    };
+    let namespace = match wire.kubernetes_namespace.as_str() {
+        "" => "-A".to_owned(),
+        namespace => format!("-n {}", sentence::quoted(namespace)),
+    };
+    format!("kubectl get deployments,statefulsets,daemonsets,pods {namespace} -l {}", sentence::quoted(&selector))
+}

@@ -1,0 +1,139 @@
+//! The objects of an entity, or around one object, as a tree.
+//!
+//! Invariant: each object stands in full once; where else it hangs it is named without what hangs on it, so that the size is
+//! that of the links, whatever their shape.
+
+use std::collections::BTreeSet;
+
+use vitals_proto::{
+    identity::{EntityRef, ObjectKey},
+    kind::Kind,
+    v1,
+};
+
+use crate::{
+    graph::{
+        Graph, ObjectId,
+        object::{Readiness, Vital},
+    },
+    picture::Picture,
+};
+
+impl Picture {
+    /// The tree of an entity; `None` where there is none of that reference.
+    #[must_use]
+    pub fn tree(&self, entity: &EntityRef) -> Option<v1::GetEntityTreeResponse> {
+        let state = self.entity(entity)?;
+        let members = self.membership.members(entity).into_iter().flatten();
+        let members: BTreeSet<ObjectId> = members.flat_map(|(_, ids)| ids).copied().collect();
+        let owned = |id: &ObjectId| self.graph.owners(*id).iter().any(|it| members.contains(it));
+        let roots: Vec<ObjectId> = members.iter().filter(|id| !owned(id)).copied().collect();
+        // Where owners come round nobody is at the top: what was not reached stands beside it.
+        Some(v1::GetEntityTreeResponse { entity: Some(state), roots: self.roots(roots, &members) })
+    }
+
+    /// The tree around an object: all under the top of its owners, and the Services that select any of it. `None` where it is
+    /// not held.
+    #[must_use]
+    pub fn tree_around(&self, key: &ObjectKey) -> Option<v1::GetEntityTreeResponse> {
+        let id = self.graph.find(key)?;
+        let top = self.graph.controllers(id).last().copied().unwrap_or(id);
+        let whole = std::iter::once(top).chain(self.graph.descendants(top));
+        let services = whole.flat_map(|id| self.graph.selecting(id));
+        let roots: BTreeSet<ObjectId> = std::iter::once(top).chain(services).collect();
+        let roots = self.roots(roots.into_iter().collect(), &BTreeSet::from([id]));
+        Some(v1::GetEntityTreeResponse { entity: None, roots })
+    }
+
+    /// The trees of `roots`, and of those of `all` that are in none of them.
+    fn roots(&self, roots: Vec<ObjectId>, all: &BTreeSet<ObjectId>) -> Vec<v1::TreeNode> {
+        let mut grower = Grower { graph: &self.graph, grown: BTreeSet::new() };
+        let mut trees = Vec::new();
+        let others = self.graph.in_order(all.iter().copied());
+        let (services, owners): (Vec<_>, Vec<_>) =
+            self.graph.in_order(roots.into_iter()).into_iter().partition(|id| grower.is_service(*id));
+        // Services last: what they select stands in full under its owner.
+        for id in owners.into_iter().chain(services).chain(others) {
+            if !grower.grown.contains(&id) {
+                trees.extend(grower.grow(id, ""));
+            }
+        }
+        trees.sort_by(|a, b| place(a).cmp(&place(b)));
+        trees
+    }
+}
+
+struct Grower<'a> {
+    graph: &'a Graph,
+    grown: BTreeSet<ObjectId>,
+}
+
+impl Grower<'_> {
+    fn is_service(&self, id: ObjectId) -> bool {
+        self.graph.key(id).is_some_and(|key| matches!(key.kind(), Kind::Service))
+    }
+
+    fn grow(&mut self, id: ObjectId, edge: &str) -> Option<v1::TreeNode> {
+        let mut node = self.node(id, edge)?;
+        if self.grown.insert(id) {
+            let owned = self.graph.in_order(self.graph.owned(id));
+            node.children = owned.into_iter().filter_map(|id| self.grow(id, "owns")).collect();
+            if self.is_service(id) {
+                let selected = self.selected(id);
+                node.children.extend(selected.into_iter().filter_map(|id| self.node(id, "selects")));
+                node.children.sort_by(|a, b| place(a).cmp(&place(b)));
+            }
+        }
+        Some(node)
+    }
+
+    /// The highest of what a Service selects: the workload rather than its pods.
+    fn selected(&self, service: ObjectId) -> Vec<ObjectId> {
+        let all: BTreeSet<ObjectId> = self.graph.selected(service).collect();
+        let below = |id: &ObjectId| self.graph.controllers(*id).iter().any(|it| all.contains(it));
+        self.graph.in_order(all.iter().filter(|id| !below(id)).copied())
+    }
+
+    fn node(&self, id: ObjectId, edge: &str) -> Option<v1::TreeNode> {
+        let object = self.graph.get(id)?;
+        let created_at = (object.created_at.unix_ms() != 0).then(|| object.created_at.to_wire());
+        Some(v1::TreeNode {
+            object: Some(object.key.to_ref()),
+            health: Some(object.assessment.to_health()),
+            edge: edge.to_owned(),
+            summary: self.summary(id, &object.vital),
+            created_at,
+            children: Vec::new(),
+        })
+    }
+
+    fn summary(&self, id: ObjectId, vital: &Vital) -> String {
+        match vital {
+            Vital::Workload(it) => format!("{}/{} ready", it.ready, it.desired),
+            Vital::Pod(pod) => {
+                let ready = if pod.readiness == Readiness::Ready { "ready" } else { "not ready" };
+                match pod.restarts {
+                    0 => ready.to_owned(),
+                    1 => format!("{ready}, 1 restart"),
+                    many => format!("{ready}, {many} restarts"),
+                }
+            }
+            Vital::None if self.is_service(id) => {
+                let pods = self.graph.selected(id).filter_map(|id| self.graph.get(id)?.pod());
+                let ready = pods.filter(|pod| pod.readiness == Readiness::Ready).count();
+                format!("{ready} ready")
+            }
+            Vital::None => String::new(),
+        }
+    }
+}
+
+fn place(node: &v1::TreeNode) -> Option<(&str, &str, &str, &str)> {
+    node.object.as_ref().map(|it| {
+        (it.cluster.as_str(), it.kind.as_str(), it.namespace.as_str(), it.name.as_str())
+    })
+}
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;
