@@ -94,10 +94,14 @@ impl Agent {
                 self.current = None;
                 self.renew();
             }
+            Input::LeaseDoubted => self.doubt(Standing::Held, Standing::Doubted),
+            Input::LeaseKept => self.doubt(Standing::Doubted, Standing::Held),
             Input::Watch { kind, item } => {
-                let current = self.current.map(|current| current.standing);
                 let watched = self.kinds.iter_mut().find(|watched| watched.kind == kind);
-                if let (Some(Standing::Held), Some(watched)) = (current, watched) {
+                let standing = self.current.map(|current| current.standing);
+                if let (Some(Standing::Held | Standing::Doubted), Some(watched)) =
+                    (standing, watched)
+                {
                     watched.take(item, &mut Desk { outbox: &mut self.outbox, now });
                 }
             }
@@ -105,6 +109,14 @@ impl Agent {
             Input::Connected => self.reconnect(now),
             Input::Settled { ticket, outcome } => self.settle(ticket, outcome, now),
             Input::Tick => self.tick(now),
+        }
+    }
+
+    fn doubt(&mut self, from: Standing, to: Standing) {
+        if let Some(current) = &mut self.current
+            && current.standing == from
+        {
+            current.standing = to;
         }
     }
 

@@ -448,6 +448,24 @@ fn losing_the_lease_silences_and_an_epoch_says_everything_again() {
 }
 
 #[test]
+fn a_doubted_lease_leaves_heartbeats_and_goes_on_where_it_was() {
+    let mut world = World::begun(&[(1, 1)]);
+    world.input(Input::LeaseDoubted);
+    world.change((1, 2));
+    while world.watch_says_next(1) {}
+    world.pass(5_000);
+    assert!(world.hand_over());
+    assert_eq!(world.flying[0].content, Content::Heartbeat);
+    assert!(!world.hand_over() && !world.heartbeats.last().unwrap().provisional);
+    assert_eq!(world.repair(&subject_of((1, 1))), None, "another may answer");
+    world.input(Input::LeaseKept);
+    world.settle_down();
+    world.pass(5_000);
+    world.settle_down();
+    world.assert_true();
+}
+
+#[test]
 fn a_frozen_process_lists_again_and_retakes_the_lease() {
     for (case, freeze_ms, want) in [("late", 9_000, false), ("frozen", 11_000, true)] {
         let mut world = World::begun(&[(1, 1)]);

@@ -31,8 +31,12 @@ pub enum Input {
         /// UID of `kube-system`; empty under a provisional epoch.
         cluster_uid: Uid,
     },
-    /// The Lease is lost, or cannot be kept: nothing is published until the next epoch.
+    /// Another holds the Lease: nothing is published until the next epoch.
     LeaseLost,
+    /// The Lease could not be renewed in time, and another may hold it: heartbeats only, until it was kept or lost.
+    LeaseDoubted,
+    /// The Lease was ours all the time: objects are published again.
+    LeaseKept,
     /// From the watch of one kind.
     Watch {
         /// Which.
@@ -60,6 +64,8 @@ pub enum Input {
 pub enum Standing {
     /// It stands in the Lease (or none is in use): objects are published.
     Held,
+    /// It stood in the Lease, and may not any more: heartbeats only.
+    Doubted,
     /// The API server was never reached: heartbeats only.
     Provisional,
 }
