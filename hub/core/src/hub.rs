@@ -307,5 +307,7 @@ impl Hub {
 }
 
 #[cfg(test)]
+mod rig;
+#[cfg(test)]
 #[path = "hub/hub_tests.rs"]
 mod tests;
