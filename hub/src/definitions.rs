@@ -6,9 +6,12 @@
 pub mod files;
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fmt::Debug;
 
-use vitals_proto::identity::{self, ClusterName, EntityRef};
+use prost::Message as _;
+use vitals_hub_core::catalog;
+use vitals_proto::identity::EntityRef;
 use vitals_proto::v1;
 
 /// Largest definition. Bytes, encoded.
@@ -63,16 +66,11 @@ pub enum StoreError {
 }
 
 /// Why a definition is not taken. Final.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Invalid {
-    /// A name is none.
-    #[error("{field}: {source}")]
-    Name {
-        /// The field.
-        field: &'static str,
-        /// What is wrong.
-        source: identity::Error,
-    },
+    /// The core cannot use it.
+    #[error("{}", with_cause(.0))]
+    Unusable(#[from] catalog::Error),
     /// It is too large.
     #[error("it has {bytes} bytes, of {DEFINITION_BYTES_MAX} at most")]
     TooLarge {
@@ -83,11 +81,17 @@ pub enum Invalid {
 
 /// Checks a definition, and completes its references as Backstage does.
 pub fn check(definition: v1::EntityDefinition) -> Result<Definition, Invalid> {
-    use prost::Message as _;
     let bytes = definition.encoded_len();
     if bytes > DEFINITION_BYTES_MAX {
         return Err(Invalid::TooLarge { bytes });
     }
+    let wire = catalog::check(trimmed(definition))?;
+    let reference = |source| catalog::Error::Reference { field: "ref", source };
+    let entity = wire.r#ref.parse().map_err(reference)?;
+    Ok(Definition { entity, wire })
+}
+
+fn trimmed(mut definition: v1::EntityDefinition) -> v1::EntityDefinition {
     let v1::EntityDefinition {
         r#ref,
         title,
@@ -98,36 +102,29 @@ pub fn check(definition: v1::EntityDefinition) -> Result<Definition, Invalid> {
         kubernetes_namespace,
         kubernetes_label_selector,
         kubernetes_cluster,
-        annotations,
-    } = definition;
-    let name = |field| move |source| Invalid::Name { field, source };
-    let entity: EntityRef = r#ref.parse().map_err(name("ref"))?;
-    let whole = |field, kind: &str, text: &str| match text.trim() {
-        "" => Ok(String::new()),
-        text => EntityRef::parse_with(text, kind, entity.namespace())
-            .map(|entity| entity.to_string())
-            .map_err(name(field)),
-    };
-    let wire = v1::EntityDefinition {
-        r#ref: entity.to_string(),
-        title: title.trim().to_owned(),
-        owner: whole("owner", "group", &owner)?,
-        system: whole("system", "system", &system)?,
-        domain: whole("domain", "domain", &domain)?,
-        kubernetes_id: kubernetes_id.trim().to_owned(),
-        kubernetes_namespace: kubernetes_namespace.trim().to_owned(),
-        kubernetes_label_selector: kubernetes_label_selector.trim().to_owned(),
-        kubernetes_cluster: cluster(&kubernetes_cluster),
-        annotations,
-    };
-    Ok(Definition { entity, wire })
+        annotations: _,
+    } = &mut definition;
+    for text in [
+        r#ref,
+        title,
+        owner,
+        system,
+        domain,
+        kubernetes_id,
+        kubernetes_namespace,
+        kubernetes_label_selector,
+        kubernetes_cluster,
+    ] {
+        *text = text.trim().to_owned();
+    }
+    definition
 }
 
-/// Backstage's name of a cluster, as the slug that it has in subjects.
-fn cluster(name: &str) -> String {
-    match name.trim() {
-        "" => String::new(),
-        name => ClusterName::slug(name).to_string(),
+/// In one line, for who sent it.
+fn with_cause(error: &catalog::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

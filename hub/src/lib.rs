@@ -1,7 +1,8 @@
 //! The hub's shell: reads the streams, hands them to the pure core ([`vitals_hub_core`]), and serves what it says.
 //!
-//! In the order of the path: `run` is the loop that owns the core; [`view`] is what readers see; `watch` and
-//! `serve` are gRPC; [`query`] is how requests reach the core.
+//! In the order of the path: [`streams`] are made and [`read`]; [`definitions`] are read beside them; [`run`] is the
+//! loop that owns the core, [`clock`] its time, [`repair`] and [`query`] what it asks and is asked; [`view`] is what
+//! readers see; [`watch`] and [`serve`] are gRPC; [`start()`] puts it together.
 
 #![cfg_attr(
     test,
@@ -17,9 +18,19 @@
 pub mod streams;
 pub mod read;
 pub mod definitions;
+pub mod kv_definitions;
+pub mod clock;
 pub mod query;
+mod answer;
+pub mod repair;
+pub mod run;
 pub mod view;
 mod token;
 pub mod watch;
 pub mod metrics;
 pub mod serve;
+pub mod args;
+mod start;
+
+pub use args::{Args, Local};
+pub use start::{Error, Started, start};

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+pub use vitals_hub_core::MayResume;
 use vitals_proto::identity::{EntityRef, ObjectKey};
 use vitals_proto::v1;
 
@@ -48,17 +49,6 @@ pub enum Query {
         /// Where to.
         answer: oneshot::Sender<Vec<v1::HeldObjectState>>,
     },
-}
-
-/// What the core says of a resume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MayResume {
-    /// It is served.
-    Serve,
-    /// Not yet, for this reason.
-    Wait(String),
-    /// Never: a new snapshot, for this reason.
-    Snapshot(String),
 }
 
 /// The root of a tree.

@@ -42,7 +42,7 @@ use vitals_runtime::http::Readiness;
 use vitals_runtime::tasks::Tasks;
 
 pub use cluster::Clusters;
-pub use security::{Security, SecurityArgs};
+pub use security::{Error as SecurityError, Security, SecurityArgs};
 
 use crate::definitions::Store;
 use crate::watch::Shared;

@@ -27,7 +27,7 @@ use super::*;
 use crate::definitions::{Definition, Listed, StoreError};
 use crate::metrics::ServeMetrics;
 use crate::query::{Desk, MayResume, Query};
-use crate::view::{Change, Moment, View};
+use crate::view::{Change, Moment, Outcome, View};
 
 const TOKEN: &str = "0123456789abcdef";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -108,7 +108,8 @@ impl Hub {
             ..Default::default()
         };
         let entity = name.parse().unwrap();
-        let change = Change { entity, touched: touched.clone(), state: Some(state) };
+        let outcome = Outcome::Changed(Arc::new(state));
+        let change = Change { entity, touched: touched.clone(), outcome };
         self.view.publish(vec![change], Moment { position: touched, as_of: Time::from_unix_s(1_000) });
     }
 

@@ -27,10 +27,10 @@ use vitals_proto::identity::EntityRef;
 use vitals_proto::limits::TOMBSTONE_TTL;
 use vitals_proto::v1;
 
-use record::{Delta, State as RecordState};
+use record::{Delta, Seen, State as RecordState};
 
 pub(crate) use frame::encode;
-pub use record::Change;
+pub use record::{Change, Outcome};
 pub(crate) use read::{Advance, Cursor, Selection};
 pub(crate) use record::Record;
 
@@ -101,6 +101,8 @@ struct State {
     serial: u64,
     moment: Moment,
     totals: Totals,
+    /// Of what is there.
+    statuses: BTreeMap<v1::HealthStatus, u64>,
 }
 
 /// An entity that is gone.
@@ -145,14 +147,14 @@ impl View {
     /// Takes what the core said, all at once as readers see it, and where it stood after that.
     pub fn publish(&self, changes: Vec<Change>, moment: Moment) {
         // Encoding is the expensive part: it is done before the lock is taken.
-        let record = |change| Record::new(change, moment.as_of);
-        let records: Vec<Record> = changes.into_iter().map(record).collect();
+        let seen = |change| Seen::new(change, moment.as_of);
+        let seen: Vec<Seen> = changes.into_iter().map(seen).collect();
         let published_at = Instant::now();
         let serial = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             state.moment = moment;
-            for record in records {
-                state.take(record, published_at);
+            for seen in seen {
+                state.take(seen, published_at);
             }
             state.forget();
             state.serial
@@ -172,7 +174,7 @@ impl View {
     /// One entity; `None` where it is not there.
     pub fn entity(&self, entity: &EntityRef) -> Option<v1::Entity> {
         let record = self.read().entities.get(entity).cloned()?;
-        frame::entity(&record.present()?.upsert)
+        record.to_wire()
     }
 
     /// The entities after `after` that pass, in order, at most `count`; and whether there are more.
@@ -186,8 +188,7 @@ impl View {
         let more = records.len() > count;
         records.truncate(count);
         let next = more.then(|| records.last().map(|record| record.entity.clone())).flatten();
-        let entities = records.iter().filter_map(|record| frame::entity(&record.present()?.upsert));
-        (entities.collect(), next)
+        (records.iter().filter_map(|record| record.to_wire()).collect(), next)
     }
 
     /// Of all entities that are there.
@@ -197,13 +198,7 @@ impl View {
 
     /// How many entities have each status.
     pub fn statuses(&self) -> BTreeMap<v1::HealthStatus, u64> {
-        let mut statuses = BTreeMap::new();
-        for record in self.read().entities.values() {
-            if let Some(present) = record.present() {
-                *statuses.entry(present.attributes.status).or_default() += 1;
-            }
-        }
-        statuses
+        self.read().statuses.clone()
     }
 
     /// Up to where all that it shows was read.
@@ -222,36 +217,38 @@ impl View {
 }
 
 impl State {
-    fn take(&mut self, mut record: Record, published_at: Instant) {
-        let before = self.entities.get(&record.entity).cloned();
-        if let Some(before) = &before
-            && is_same(before, &record)
-        {
-            // Touched, and nothing to see: a resume says it, live readers need not hear of it.
-            record.serial = before.serial;
-            let record = Arc::new(record);
-            if let Some(last) = self.by_serial.get_mut(&record.serial) {
-                *last = Arc::clone(&record);
+    fn take(&mut self, mut seen: Seen, published_at: Instant) {
+        let before = self.entities.get(&seen.entity).cloned();
+        match (before, seen.state.take()) {
+            (Some(before), None) => self.touch(seen.record(before.state.clone(), before.serial)),
+            (Some(before), Some(state)) if is_same(&before.state, &state) => {
+                self.touch(seen.record(state, before.serial));
             }
-            self.remember_gone(&record);
-            self.entities.insert(record.entity.clone(), record);
-            return;
-        }
-        self.count(before.as_deref(), &record);
-        if before.is_none() && record.present().is_none() {
             // Gone before this hub ever held it: no live reader has it, but one that resumes may.
-            let record = Arc::new(record);
-            self.remember_gone(&record);
-            self.entities.insert(record.entity.clone(), record);
-            return;
+            (None, Some(state @ RecordState::Gone { .. })) => self.touch(seen.record(state, 0)),
+            (before, Some(state)) => {
+                self.serial += 1;
+                self.change(before.as_deref(), seen.record(state, self.serial), published_at);
+            }
+            (None, None) => tracing::error!(entity = %seen.entity, "touched before it was ever said"),
         }
-        self.serial += 1;
-        record.serial = self.serial;
-        let record = Arc::new(record);
+    }
+
+    /// There is nothing to see: a resume says it, live readers need not hear of it.
+    fn touch(&mut self, record: Arc<Record>) {
+        if let Some(last) = self.by_serial.get_mut(&record.serial) {
+            *last = Arc::clone(&record);
+        }
         self.remember_gone(&record);
-        let before = before.map(|before| before.as_before()).unwrap_or_default();
+        self.entities.insert(record.entity.clone(), record);
+    }
+
+    fn change(&mut self, before: Option<&Record>, record: Arc<Record>, published_at: Instant) {
+        self.count(before, &record);
+        self.remember_gone(&record);
+        let before = before.map(Record::as_before).unwrap_or_default();
         self.by_serial.remove(&before.serial);
-        self.by_serial.insert(self.serial, Arc::clone(&record));
+        self.by_serial.insert(record.serial, Arc::clone(&record));
         self.entities.insert(record.entity.clone(), Arc::clone(&record));
         self.write_journal(Delta { record, before, published_at });
     }
@@ -261,10 +258,12 @@ impl State {
         if let Some(before) = before.and_then(Record::present) {
             *count -= 1;
             *digest = digest.wrapping_sub(before.digest);
+            *self.statuses.entry(before.attributes.status).or_default() -= 1;
         }
         if let Some(after) = after.present() {
             *count += 1;
             *digest = digest.wrapping_add(after.digest);
+            *self.statuses.entry(after.attributes.status).or_default() += 1;
         }
     }
 
@@ -308,14 +307,15 @@ impl State {
     }
 }
 
-/// Whether a reader can tell them apart.
-fn is_same(before: &Record, after: &Record) -> bool {
-    match (before.present(), after.present()) {
-        (Some(before), Some(after)) => {
+/// Whether no reader can tell them apart.
+fn is_same(before: &RecordState, after: &RecordState) -> bool {
+    match (before, after) {
+        (RecordState::Present(before), RecordState::Present(after)) => {
             before.digest == after.digest && before.attributes == after.attributes
         }
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
+        (RecordState::Gone { .. }, RecordState::Gone { .. }) => true,
+        (RecordState::Present(_), RecordState::Gone { .. })
+        | (RecordState::Gone { .. }, RecordState::Present(_)) => false,
     }
 }
 

@@ -81,7 +81,7 @@ fn snapshot(view: &View, filter: &Filter) -> Result<(Held, Cursor, Moment), Test
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The core says this of some entities: owner and status, or gone.
+    /// The core says this of some entities: owner (2 for merely touched) and status, or gone.
     Publish(Vec<(usize, Option<(usize, i32)>)>),
     /// So many seconds pass, by the broker's clock.
     Pass(i64),
@@ -94,7 +94,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let state = proptest::option::weighted(0.8, (0..2_usize, select(vec![1, 3, 6])));
+    let state = proptest::option::weighted(0.8, (0..3_usize, select(vec![1, 3, 6])));
     let change = (0..ENTITIES, state);
     prop_oneof![
         6 => proptest::collection::vec(change, 1..5).prop_map(Step::Publish),
@@ -162,7 +162,10 @@ proptest! {
                     let change = |(index, state): (usize, Option<(usize, i32)>)| Change {
                         entity: reference(index),
                         touched: at(sequence),
-                        state: state.map(|(owner, status)| entity(index, owner, status, sequence)),
+                        outcome: state.map_or(Outcome::Removed, |(owner, status)| match owner {
+                            2 => Outcome::Touched,
+                            _ => Outcome::Changed(Arc::new(entity(index, owner, status, sequence))),
+                        }),
                     };
                     view.publish(changes.into_iter().map(change).collect(), moment(sequence, as_of_s));
                 }
@@ -182,8 +185,8 @@ proptest! {
                         continue;
                     };
                     for record in selection.records {
-                        let sent = hold(held, &record.frame(&filter))?;
-                        prop_assert!(at(sent).is_touched_since(&since.position), "sent something untouched");
+                        prop_assert!(record.touched.is_touched_since(&since.position), "sent something untouched");
+                        hold(held, &record.frame(&filter))?;
                     }
                     prop_assert_eq!(totals(held), selection.totals, "resumed");
                     *since = selection.moment;
@@ -214,8 +217,8 @@ fn events(view: &View, cursor: &mut Cursor, filter: &Filter) -> Vec<String> {
 }
 
 fn change(index: usize, status: i32, sequence: u64) -> Change {
-    let state = Some(entity(index, 0, status, sequence));
-    Change { entity: reference(index), touched: at(sequence), state }
+    let outcome = Outcome::Changed(Arc::new(entity(index, 0, status, sequence)));
+    Change { entity: reference(index), touched: at(sequence), outcome }
 }
 
 #[test]
@@ -265,7 +268,10 @@ fn one_encoding_serves_all_readers() {
 fn what_is_gone_is_said_to_who_resumes_until_it_is_forgotten() {
     let view = View::default();
     let all = Filter::all();
-    let removed = |index, sequence| Change { entity: reference(index), touched: at(sequence), state: None };
+    let removed = |index, sequence| {
+        let (entity, touched) = (reference(index), at(sequence));
+        Change { entity, touched, outcome: Outcome::Removed }
+    };
     view.publish(vec![change(0, 1, 1), change(1, 1, 1)], moment(1, 100));
     let token = view.moment();
     view.publish(vec![removed(0, 2), removed(5, 2)], moment(2, 101));

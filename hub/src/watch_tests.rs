@@ -7,7 +7,7 @@ use vitals_hub_core::{Position, StreamPoint, Time};
 
 use super::*;
 use crate::serve::limits::{Gate, Limits};
-use crate::view::Change;
+use crate::view::{Change, Outcome};
 
 struct Hub {
     shared: Arc<Shared>,
@@ -43,7 +43,8 @@ impl Hub {
         let state =
             v1::Entity { r#ref: entity.to_string(), digest, ..Default::default() };
         let touched = Position::at(&point);
-        let change = Change { entity, touched: touched.clone(), state: Some(state) };
+        let outcome = Outcome::Changed(Arc::new(state));
+        let change = Change { entity, touched: touched.clone(), outcome };
         let as_of = Time::from_unix_s(1_000 + i64::try_from(sequence).unwrap());
         self.shared.view.publish(vec![change], Moment { position: touched, as_of });
     }

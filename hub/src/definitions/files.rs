@@ -1,8 +1,7 @@
 //! Reads definitions from `catalog-info.yaml` files: Backstage entities, several in a file, separated by `---`.
 //!
 //! A document that cannot be read is named with file and line; the rest is taken. Users, groups, locations and
-//! templates have no health, and are left out; so are APIs, systems and the like without an annotation that
-//! says which objects are theirs, since nothing in a cluster would ever be found for them.
+//! templates have no objects, and are left out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,9 +20,6 @@ const DEPTH_MAX: usize = 16;
 
 /// Largest file. Bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// Kinds that have objects by their name alone.
-const BY_NAME: [&str; 2] = ["component", "resource"];
 
 /// Kinds that have no objects at all.
 const WITHOUT_OBJECTS: [&str; 4] = ["user", "group", "location", "template"];
@@ -195,11 +191,6 @@ fn read_document(document: &str) -> Result<Option<Definition>, (u64, String)> {
         ..Default::default()
     };
     let definition = with_annotations(definition, annotations.unwrap_or_default());
-    let says_which =
-        !definition.kubernetes_id.is_empty() || !definition.kubernetes_label_selector.is_empty();
-    if !says_which && !BY_NAME.contains(&kind.as_str()) {
-        return Ok(None);
-    }
     check(definition).map(Some).map_err(|invalid| (1, invalid.to_string()))
 }
 
@@ -257,14 +248,14 @@ spec:
         let folder = tempfile::tempdir().unwrap();
         let (definitions, problems) = read(&write(folder.path(), "catalog-info.yaml", CATALOG));
         assert_eq!(problems, []);
-        let [shop, checkout] = &definitions[..] else { panic!("{definitions:?}") };
+        let [_api, shop, checkout] = &definitions[..] else { panic!("{definitions:?}") };
         let want = v1::EntityDefinition {
             r#ref: "component:default/shop".into(),
             title: "The shop".into(),
             owner: "group:default/payments".into(),
             system: "system:default/checkout".into(),
             kubernetes_id: "shop".into(),
-            kubernetes_cluster: "eu-1".into(),
+            kubernetes_cluster: "EU 1".into(),
             annotations: [("argocd/app-name".into(), "shop".into())].into(),
             ..Default::default()
         };

@@ -27,11 +27,11 @@ pub enum Exceeded {
     /// Too many on its connection.
     #[error(
         "this connection has {0} streams open, which is the most: end some, or watch with one wider \
-         filter (--streams-per-connection)"
+         filter (--watches-per-connection-max)"
     )]
     Connection(usize),
     /// Too many in all.
-    #[error("this hub has {0} streams open, which is the most: try another replica (--streams)")]
+    #[error("this hub has {0} streams open, which is the most: try another replica (--watches-max)")]
     Total(usize),
 }
 

@@ -18,8 +18,19 @@ pub struct Change {
     pub entity: EntityRef,
     /// The position of the last input that could have changed anything of it.
     pub touched: Position,
-    /// As it is now; `None` where it is gone.
-    pub state: Option<v1::Entity>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of an entity.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is so now.
+    Changed(Arc<v1::Entity>),
+    /// Nothing of it differs but the revision.
+    Touched,
+    /// It is gone, or was never here.
+    Removed,
 }
 
 /// One entity, or what is known of one that is gone. Immutable: a change makes another.
@@ -35,7 +46,7 @@ pub(crate) struct Record {
 }
 
 /// What there is to say of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum State {
     Present(Present),
     Gone {
@@ -45,7 +56,7 @@ pub(crate) enum State {
 }
 
 /// An entity that is there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Present {
     pub(crate) attributes: Arc<Attributes>,
     /// `Entity.digest`.
@@ -63,6 +74,15 @@ pub(crate) struct Delta {
     pub(crate) published_at: Instant,
 }
 
+/// What the core said of one entity, encoded.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) entity: EntityRef,
+    pub(crate) touched: Position,
+    /// `None`: as it was.
+    pub(crate) state: Option<State>,
+}
+
 /// What an entity was before a change: enough to tell whether a reader had it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Before {
@@ -70,6 +90,25 @@ pub(crate) struct Before {
     pub(crate) serial: u64,
     /// `None` where it was not there.
     pub(crate) attributes: Option<Arc<Attributes>>,
+}
+
+impl Seen {
+    /// What the core said when it had read up to `as_of`. Without a state where that is as it was.
+    pub(crate) fn new(change: Change, as_of: Time) -> Self {
+        let Change { entity, touched, outcome } = change;
+        let state = match outcome {
+            Outcome::Changed(entity) => Some(State::Present(Present::new(&entity))),
+            Outcome::Touched => None,
+            Outcome::Removed => Some(State::Gone { at: as_of }),
+        };
+        Self { entity, touched, state }
+    }
+
+    /// A record of this state, with the serial of the last change; 0 where no reader can hold it.
+    pub(crate) fn record(self, state: State, serial: u64) -> Arc<Record> {
+        let Self { entity, touched, state: _ } = self;
+        Arc::new(Record { entity, serial, touched, state, removed: OnceLock::new() })
+    }
 }
 
 impl Delta {
@@ -89,14 +128,6 @@ impl Delta {
 }
 
 impl Record {
-    /// What the core said when it had read up to `as_of`.
-    pub(crate) fn new(change: Change, as_of: Time) -> Self {
-        let Change { entity, touched, state } = change;
-        let gone = State::Gone { at: as_of };
-        let state = state.map_or(gone, |entity| State::Present(Present::new(entity)));
-        Self { entity, serial: 0, touched, state, removed: OnceLock::new() }
-    }
-
     pub(crate) fn present(&self) -> Option<&Present> {
         match &self.state {
             State::Present(present) => Some(present),
@@ -138,6 +169,13 @@ impl Record {
         self.removed.get_or_init(|| frame::encode(Event::Removed(removed()))).clone()
     }
 
+    /// As the API says it; `None` where it is gone. The frame may hold an older revision: an entity that was
+    /// only touched is not encoded again.
+    pub(crate) fn to_wire(&self) -> Option<v1::Entity> {
+        let entity = frame::entity(&self.present()?.upsert)?;
+        Some(v1::Entity { revision: Some(self.touched.to_wire()), ..entity })
+    }
+
     /// Bytes on the heap, about.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + self.present().map_or(0, |present| present.upsert.len())
@@ -145,9 +183,9 @@ impl Record {
 }
 
 impl Present {
-    fn new(entity: v1::Entity) -> Self {
-        let attributes = Arc::new(Attributes::of(&entity));
-        let digest = entity.digest;
-        Self { attributes, digest, upsert: frame::encode(Event::Upsert(entity)) }
+    fn new(entity: &v1::Entity) -> Self {
+        let attributes = Arc::new(Attributes::of(entity));
+        let upsert = frame::encode(Event::Upsert(entity.clone()));
+        Self { attributes, digest: entity.digest, upsert }
     }
 }

@@ -1,0 +1,344 @@
+//! The loop that owns the core: one task, one writer.
+//!
+//! All that can wake it is an [`Event`]. It takes what is there, up to a bound, applies it, settles once, and
+//! performs what the core says: changes go to the [`View`], requests for repair to `repair`, clusters to those
+//! who watch them. Questions are answered after that, from what was settled.
+//!
+//! Time: a message counts at the broker's time of it; everything else at the [`BrokerClock`]'s.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use vitals_hub_core::hub::{self, Effect, Hub, Input};
+use vitals_hub_core::picture::{self, EntityChange};
+use vitals_hub_core::{StreamName, Time};
+use vitals_proto::identity::EntityRef;
+use vitals_runtime::http::Readiness;
+
+use crate::answer;
+use crate::clock::BrokerClock;
+use crate::definitions::Definition;
+use crate::kv_definitions::DefinitionsRead;
+use crate::metrics::CoreMetrics;
+use crate::query::Query;
+use crate::read::{Batch, Message, ReadItem};
+use crate::repair::{Ask, Asked};
+use crate::serve::Clusters;
+use crate::view::{Change, Moment, Outcome, View};
+
+/// Between two ticks: so much later, at most, is a silence noticed.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most things of the reader between two times that the core settles: bounds how long a change waits in a storm.
+const ITEMS_PER_SETTLE_MAX: usize = 8_192;
+
+/// Most questions answered between two batches.
+const QUERIES_PER_SETTLE_MAX: usize = 64;
+
+/// What wakes the loop.
+#[derive(Debug)]
+enum Event {
+    /// A stream was read.
+    Read(Batch),
+    /// The definitions are other ones now.
+    Defined(DefinitionsRead),
+    /// An agent was asked for repair.
+    Repaired(Asked),
+    /// Somebody asks.
+    Query(Query),
+    /// Time passed.
+    Tick,
+}
+
+/// Where events come from.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What the readers of the OBJECTS streams say.
+    pub batches: mpsc::Receiver<Batch>,
+    /// What is read of the definitions.
+    pub definitions: mpsc::Receiver<DefinitionsRead>,
+    /// What became of requests for repair.
+    pub repaired: mpsc::Receiver<Asked>,
+    /// Questions.
+    pub queries: mpsc::Receiver<Query>,
+}
+
+/// Where effects go.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Entities.
+    pub view: Arc<View>,
+    /// All clusters, whenever one changes.
+    pub clusters: watch::Sender<Clusters>,
+    /// Whether the first snapshot was read.
+    pub readiness: watch::Sender<Readiness>,
+    /// Requests for repair.
+    pub asks: mpsc::Sender<Ask>,
+    /// Figures.
+    pub metrics: CoreMetrics,
+}
+
+/// The core, and what it is told and says.
+#[derive(Debug)]
+pub struct Loop {
+    hub: Hub,
+    clock: BrokerClock,
+    outputs: Outputs,
+    /// All definitions; `None` before they were read once.
+    definitions: Option<BTreeMap<EntityRef, Definition>>,
+    /// Questions to be answered when all is settled.
+    queries: Vec<Query>,
+}
+
+/// The loop's inputs ended although the hub is not stopping. Final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads for the core any more")]
+pub struct Unfed;
+
+impl Loop {
+    /// Around a core that has read nothing.
+    pub fn new(hub: Hub, clock: BrokerClock, outputs: Outputs) -> Self {
+        Self { hub, clock, outputs, definitions: None, queries: Vec::new() }
+    }
+
+    /// Runs until shutdown.
+    pub async fn run(
+        mut self,
+        mut inputs: Inputs,
+        stopping: CancellationToken,
+    ) -> Result<(), Unfed> {
+        let mut ticks = tokio::time::interval(TICK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let recheck_at = self.recheck_at();
+            let event = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return Ok(()),
+                _ = ticks.tick() => Event::Tick,
+                () = sleep_until(recheck_at) => Event::Tick,
+                Some(asked) = inputs.repaired.recv() => Event::Repaired(asked),
+                Some(definitions) = inputs.definitions.recv() => Event::Defined(definitions),
+                batch = inputs.batches.recv() => Event::Read(batch.ok_or(Unfed)?),
+                Some(query) = inputs.queries.recv() => Event::Query(query),
+            };
+            let is_tick = matches!(event, Event::Tick);
+            self.take_all(event, &mut inputs);
+            self.settle(is_tick);
+            // Other tasks of this thread have waited for as long as that took.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes an event, and those that wait behind it.
+    fn take_all(&mut self, first: Event, inputs: &mut Inputs) {
+        let mut items = self.take(first);
+        while items < ITEMS_PER_SETTLE_MAX
+            && let Ok(batch) = inputs.batches.try_recv()
+        {
+            items += self.take(Event::Read(batch));
+        }
+        while self.queries.len() < QUERIES_PER_SETTLE_MAX
+            && let Ok(query) = inputs.queries.try_recv()
+        {
+            self.take(Event::Query(query));
+        }
+    }
+
+    /// Takes one event. Gives how much there was in it.
+    fn take(&mut self, event: Event) -> usize {
+        match event {
+            Event::Read(Batch { stream, items }) => {
+                let count = items.len();
+                for item in items {
+                    self.read(&stream, item);
+                }
+                count
+            }
+            Event::Defined(read) => {
+                self.define(read);
+                1
+            }
+            Event::Repaired(asked) => {
+                self.repaired(&asked);
+                1
+            }
+            Event::Query(query) => {
+                self.queries.push(query);
+                1
+            }
+            Event::Tick => 1,
+        }
+    }
+
+    fn read(&mut self, stream: &StreamName, item: ReadItem) {
+        let now = self.now();
+        match item {
+            ReadItem::SnapshotBegin { incarnation_unix_ns, .. } => {
+                self.hub.apply(Input::SnapshotBegin { stream, incarnation_unix_ns }, now);
+            }
+            ReadItem::Resumed { incarnation_unix_ns, sequence } => {
+                self.hub.apply(Input::Resumed { stream, incarnation_unix_ns, sequence }, now);
+            }
+            ReadItem::Message(message) => self.read_message(stream, &message),
+            ReadItem::SnapshotEnd { sequence } => {
+                self.hub.apply(Input::SnapshotEnd { stream, sequence }, now);
+            }
+            ReadItem::Idle { as_of: _ } => self.hub.apply(Input::Idle { stream }, now),
+            ReadItem::Lost { reason } => {
+                self.hub.apply(Input::Lost { stream, reason: reason.to_string() }, now);
+            }
+        }
+    }
+
+    fn read_message(&mut self, stream: &StreamName, message: &Message) {
+        let Message { sequence, subject, payload, published_at, pending, operation: _ } = message;
+        if *pending == 0 {
+            self.clock.observe(Instant::now(), *published_at);
+        }
+        let (sequence, pending) = (*sequence, *pending);
+        let message = hub::Message { sequence, subject, payload, pending };
+        self.hub.apply(Input::Message { stream, message }, *published_at);
+    }
+
+    fn define(&mut self, read: DefinitionsRead) {
+        let revision = match read {
+            DefinitionsRead::All { revision, definitions } => {
+                self.definitions = Some(definitions);
+                revision
+            }
+            DefinitionsRead::Changed { revision, definitions } => {
+                let known = self.definitions.get_or_insert_default();
+                for (entity, definition) in definitions {
+                    match definition {
+                        Some(definition) => known.insert(entity, definition),
+                        None => known.remove(&entity),
+                    };
+                }
+                revision
+            }
+            DefinitionsRead::Lost { reason } => {
+                // What is known stays: definitions do not become wrong by not being seen.
+                tracing::warn!(%reason, "cannot see the definitions");
+                return;
+            }
+        };
+        let known = self.definitions.iter().flat_map(BTreeMap::values);
+        let definitions = known.map(|definition| definition.wire.clone()).collect();
+        let now = self.now();
+        self.hub.apply(Input::Definitions { definitions, revision }, now);
+    }
+
+    fn repaired(&mut self, asked: &Asked) {
+        let Asked { cluster, scope, bucket, answer } = asked;
+        let bucket = *bucket;
+        let input = match answer.clone() {
+            Some(answer) => Input::RepairAnswer { cluster, scope, bucket, answer },
+            None => Input::NoAgent { cluster, scope, bucket },
+        };
+        let now = self.now();
+        self.hub.apply(input, now);
+    }
+
+    /// Lets the core judge what it was told, and performs what it says.
+    fn settle(&mut self, is_tick: bool) {
+        let now = self.now();
+        let effects = if is_tick { self.hub.tick(now) } else { self.hub.settle(now) };
+        let mut changes = Vec::new();
+        let mut clusters_changed = is_tick;
+        for effect in effects {
+            match effect {
+                Effect::Entity(change) => changes.push(seen(change)),
+                Effect::Cluster(_) => clusters_changed = true,
+                Effect::AskRepair { cluster, request } => self.ask_repair(Ask { cluster, request }),
+                Effect::HubBlind { stream, since, reason } => {
+                    let since = since.unix_ms();
+                    tracing::warn!(%stream, since_unix_ms = since, reason, "blind");
+                    clusters_changed = true;
+                }
+                Effect::HubSees { stream } => {
+                    tracing::info!(%stream, "sees again");
+                    clusters_changed = true;
+                }
+            }
+        }
+        let moment = Moment { position: self.hub.position().clone(), as_of: self.hub.as_of() };
+        self.outputs.view.publish(changes, moment);
+        if clusters_changed {
+            self.say_clusters(now);
+        }
+        self.say_readiness();
+        for query in std::mem::take(&mut self.queries) {
+            answer::answer(&self.hub, query, now);
+        }
+        if is_tick {
+            let statuses = self.outputs.view.statuses();
+            let clock_offset_ms = self.clock.offset_ms();
+            self.outputs.metrics.take(&self.hub, &statuses, now, clock_offset_ms);
+        }
+    }
+
+    fn ask_repair(&mut self, ask: Ask) {
+        if let Err(error) = self.outputs.asks.try_send(ask) {
+            let (mpsc::error::TrySendError::Full(ask) | mpsc::error::TrySendError::Closed(ask)) = error;
+            self.outputs.metrics.repairs_not_sent.inc();
+            self.repaired(&ask.unanswered());
+        }
+    }
+
+    fn say_clusters(&self, now: Time) {
+        let clusters = self.hub.clusters(now);
+        self.outputs.clusters.send_if_modified(|said| {
+            let is_new = **said != clusters;
+            if is_new {
+                *said = Arc::new(clusters);
+            }
+            is_new
+        });
+    }
+
+    fn say_readiness(&self) {
+        let not_ready = |reason: &str| Readiness::NotReady(reason.to_owned());
+        let readiness = match (self.hub.is_ready(), self.definitions.is_some()) {
+            (false, _) => not_ready("it is reading the objects for the first time"),
+            (true, false) => not_ready("it is reading the definitions of entities"),
+            (true, true) => Readiness::Ready,
+        };
+        self.outputs.readiness.send_if_modified(|said| {
+            let is_new = *said != readiness;
+            *said = readiness;
+            is_new
+        });
+    }
+
+    fn now(&self) -> Time {
+        self.clock.now(Instant::now())
+    }
+
+    /// When the core wants to look again.
+    fn recheck_at(&self) -> Option<Instant> {
+        let at = self.hub.recheck_at()?;
+        Some(Instant::now() + at.since(self.now()))
+    }
+}
+
+/// A change as the view takes it.
+fn seen(change: EntityChange) -> Change {
+    let EntityChange { entity, touched, outcome } = change;
+    let outcome = match outcome {
+        picture::Outcome::Changed { state, verdict: _ } => Outcome::Changed(state),
+        picture::Outcome::Touched => Outcome::Touched,
+        picture::Outcome::Removed => Outcome::Removed,
+    };
+    Change { entity, touched, outcome }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,277 @@
+//! Starts a hub: listens, connects, makes the streams, reads, serves. Used by `vitals-hub`, and by `vitals up` for
+//! a hub within its own process.
+//!
+//! Ports are open before NATS answers, so that probes and clients are told what is missing instead of nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use vitals_hub_core::{Hub, Settings, StreamName, Time};
+use vitals_proto::rule::Rules;
+use vitals_runtime::backoff::Backoff;
+use vitals_runtime::clock::SystemClock;
+use vitals_runtime::http::{self, Endpoints, Readiness};
+use vitals_runtime::nats::{self, Connection, Identity};
+use vitals_runtime::tasks::Tasks;
+
+use crate::args::Args;
+use crate::clock::BrokerClock;
+use crate::definitions::{Store as _, StoreError, files};
+use crate::kv_definitions::KvDefinitions;
+use crate::metrics::{CoreMetrics, ServeMetrics};
+use crate::query::Desk;
+use crate::read;
+use crate::repair;
+use crate::run::{Inputs, Loop, Outputs};
+use crate::serve::{self, Clusters, Security, SecurityError, Server, Sources};
+use crate::streams::{self, Streams, check_strict};
+use crate::view::View;
+use crate::watch::Shared;
+
+/// Between two looks whether NATS is there.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// Between attempts to make the streams, or to write definitions.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Answers to repairs that wait for the loop.
+const ANSWERS_WAITING_MAX: usize = 256;
+
+/// Why a hub does not start, or ends. Final until somebody changes what it names.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port would be open to all the world, or its files cannot be used.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    /// The port cannot be served.
+    #[error(transparent)]
+    Serve(#[from] serve::Error),
+    /// The port of metrics and health cannot be served.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// NATS cannot be used.
+    #[error(transparent)]
+    Nats(#[from] nats::Error),
+    /// The streams are not as they should be.
+    #[error(transparent)]
+    Streams(#[from] streams::Error),
+}
+
+/// A hub that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Where gRPC is served.
+    pub grpc: SocketAddr,
+    /// Where metrics and health are served.
+    pub http: SocketAddr,
+    /// Whether it has read its first snapshot.
+    pub readiness: watch::Receiver<Readiness>,
+    connection: Connection,
+}
+
+impl Started {
+    /// Closes the connection to NATS, once all tasks have ended.
+    pub async fn close(self, deadline: Duration) -> Result<(), nats::Error> {
+        self.connection.close(deadline).await
+    }
+}
+
+/// Starts a hub in `tasks`, and returns when its ports are open. What goes wrong later ends the tasks with the error.
+pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
+    let Args { nats, streams, security, limits, http, definitions, log: _ } = args;
+    let server = Server::listen(Security::new(security)?, limits.into()).await?;
+    let http = http::Server::listen(http).await?;
+    let (grpc, http_address) = (server.address(), http.address());
+    let identity = Identity { name: "vitals-hub".into(), inbox_prefix: "_INBOX_hub".into() };
+    let connection = Connection::open(&nats, identity).await?;
+
+    let metrics = Metrics::default();
+    let (desk, queries) = Desk::new();
+    let first = Readiness::NotReady("it is connecting to NATS".into());
+    let (readiness, ready) = watch::channel(first);
+    let (clusters, clusters_reader) = watch::channel(Clusters::default());
+    let view = Arc::new(View::default());
+    let streams = Streams::new(&streams);
+    let store = Arc::new(KvDefinitions::new(&connection, streams.entities.clone()));
+    let shared = Arc::new(Shared {
+        view: Arc::clone(&view),
+        desk,
+        readiness: ready.clone(),
+        metrics: metrics.serve.clone(),
+    });
+    let sources = Sources { shared, clusters: clusters_reader, definitions: store.clone() };
+    server.serve(sources, tasks);
+    let readiness_now = ready.clone();
+    let endpoints = Endpoints {
+        registry: Arc::new(metrics.registry(&connection)),
+        readiness: Arc::new(move || readiness_now.borrow().clone()),
+    };
+    tasks.spawn("HTTP", http.serve(endpoints, tasks.stopping()));
+    tracing::info!(%grpc, http = %http_address, "listening");
+
+    let (asks, asked) = mpsc::channel(repair::REQUESTS_WAITING_MAX);
+    let outputs = Outputs { view, clusters, readiness, asks, metrics: metrics.core.clone() };
+    let boot = Boot {
+        tasks: tasks.clone(),
+        connection: connection.clone(),
+        streams,
+        store,
+        files: definitions,
+        metrics: metrics.read,
+        asked,
+    };
+    tasks.spawn("core", boot.run(outputs, queries));
+    Ok(Started { grpc, http: http_address, readiness: ready, connection })
+}
+
+/// All figures of a hub.
+#[derive(Debug, Default)]
+struct Metrics {
+    serve: ServeMetrics,
+    core: CoreMetrics,
+    read: read::Metrics,
+}
+
+impl Metrics {
+    fn registry(&self, connection: &Connection) -> Registry {
+        let mut registry = Registry::default();
+        self.serve.register(&mut registry);
+        self.core.register(&mut registry);
+        self.read.register(&mut registry);
+        connection.metrics().register(&mut registry);
+        registry
+    }
+}
+
+/// What waits for NATS, and then becomes the loop.
+struct Boot {
+    tasks: Tasks,
+    connection: Connection,
+    streams: Streams,
+    store: Arc<KvDefinitions>,
+    files: Vec<PathBuf>,
+    metrics: read::Metrics,
+    asked: mpsc::Receiver<repair::Ask>,
+}
+
+impl Boot {
+    async fn run(self, outputs: Outputs, queries: mpsc::Receiver<crate::query::Query>) -> Result<(), BootError> {
+        let stopping = self.tasks.stopping();
+        tokio::select! {
+            () = stopping.cancelled() => return Ok(()),
+            found = self.until_streams(&outputs.readiness) => found?,
+        }
+        let Self { tasks, connection, streams, store, files, metrics, asked } = self;
+        let names = streams.objects.iter().map(|stream| StreamName::from(stream.name.as_str()));
+        let hub = Hub::new(Settings { rules: Rules::ALL, streams: names.collect() });
+        let batches = read::start(&tasks, &connection, streams.objects.clone(), &metrics);
+        let definitions = store.watch(&tasks, &connection, &metrics);
+        let (answers, repaired) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let client = connection.client().clone();
+        tasks.spawn("repair", repair::run(client, asked, answers, stopping.clone()));
+        if !files.is_empty() {
+            tasks.spawn_finite("loading of definitions", load(files, store, stopping.clone()));
+        }
+        let wall = Time::from_unix_ms(SystemClock.unix_ms());
+        let clock = BrokerClock::new(Instant::now(), wall);
+        let inputs = Inputs { batches, definitions, repaired, queries };
+        Loop::new(hub, clock, outputs).run(inputs, stopping).await?;
+        Ok(())
+    }
+
+    /// Waits until NATS is there, of a version that will do, and with the streams that we need.
+    async fn until_streams(&self, readiness: &watch::Sender<Readiness>) -> Result<(), Error> {
+        let context = jetstream::new(self.connection.client().clone());
+        let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+        loop {
+            while let Err(error) = self.connection.connected(CONNECT_WAIT).await {
+                tracing::warn!(%error, "waiting for NATS");
+                readiness.send_replace(Readiness::NotReady(error.to_string()));
+            }
+            let version = self.connection.check_server()?;
+            let ensured = match check_strict(&context).await {
+                Ok(()) => self.streams.ensure(&context).await,
+                Err(error) => Err(error),
+            };
+            match ensured {
+                Ok(()) => {
+                    tracing::info!(%version, "connected to NATS; its streams are as they should be");
+                    return Ok(());
+                }
+                Err(error @ (streams::Error::Differs { .. } | streams::Error::NotStrict)) => {
+                    return Err(error.into());
+                }
+                Err(
+                    error @ (streams::Error::Find { .. }
+                    | streams::Error::Create { .. }
+                    | streams::Error::Probe(_)),
+                ) => {
+                    let because = with_causes(&error);
+                    tracing::warn!(error = because, "streams not made yet; trying again");
+                    readiness.send_replace(Readiness::NotReady(because));
+                }
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+}
+
+/// Why the loop did not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+enum BootError {
+    #[error(transparent)]
+    Start(#[from] Error),
+    #[error(transparent)]
+    Unfed(#[from] crate::run::Unfed),
+}
+
+/// Loads definition files into NATS, and tries until it has.
+async fn load(
+    paths: Vec<PathBuf>,
+    store: Arc<KvDefinitions>,
+    stopping: CancellationToken,
+) -> Result<(), tokio::task::JoinError> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let read = paths.iter().map(|path| files::read(path));
+        read.fold((Vec::new(), Vec::new()), |(mut all, mut problems), (more, wrong)| {
+            all.extend(more);
+            problems.extend(wrong);
+            (all, problems)
+        })
+    });
+    let (definitions, problems) = reading.await?;
+    for problem in &problems {
+        tracing::warn!(%problem, "definition left out");
+    }
+    let count = definitions.len();
+    let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+    loop {
+        let put = tokio::select! {
+            put = store.put(definitions.clone()) => put,
+            () = stopping.cancelled() => return Ok(()),
+        };
+        match put {
+            Ok(revision) => {
+                tracing::info!(count, revision, "definitions loaded");
+                return Ok(());
+            }
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Conflict { .. })) => {
+                tracing::warn!(%error, "definitions not loaded yet; trying again");
+            }
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
