@@ -71,7 +71,7 @@ pub struct Options {
     pub nodes: usize,
     /// Flags added to those of the API server, for instance `--feature-gates=WatchList=false`.
     pub api_server_flags: Vec<String>,
-    /// Flags added to those of the controller-manager, for instance `--node-monitor-grace-period=5s`.
+    /// Flags added to those of the controller-manager, for instance `--node-monitor-grace-period=15s`.
     pub controller_manager_flags: Vec<String>,
 }
 

@@ -8,8 +8,9 @@
 //! lease still renewed. [`write_pod_status`](crate::objects::write_pod_status) adds the annotation; a pod
 //! that kwok shall never make ready has it in its template from the start.
 //!
-//! **To lose a node**, freeze kwok ([`Component::Kwok`](crate::Component::Kwok)): when the lease of 40 s and
-//! the controller-manager's grace period are over, its conditions become `Unknown`.
+//! **To lose a node**, freeze kwok ([`Component::Kwok`](crate::Component::Kwok)), which renews leases every
+//! 10 s: after the controller-manager's grace period the node's conditions become `Unknown`. The flags
+//! `--node-monitor-grace-period=15s --node-monitor-period=1s` make that 15 s instead of 50.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Node;
