@@ -17,6 +17,14 @@ pub enum Error {
         /// Why not.
         source: Status,
     },
+    /// The hub is there and cannot answer yet, or not any more.
+    #[error("the hub at {hub} is not ready: {message}. Try again in a moment")]
+    NotReady {
+        /// Its address.
+        hub: String,
+        /// What it said.
+        message: String,
+    },
     /// The hub wants a token, or another one.
     #[error(
         "the hub at {hub} does not take the token ({message}): give the right one by --token-file or VITALS_TOKEN"
@@ -86,13 +94,17 @@ impl Error {
     #[must_use]
     pub fn of(hub: &str, status: Status) -> Self {
         let (hub, code) = (hub.to_owned(), status.code());
-        // Where the connection broke, tonic says Unknown, Cancelled or Internal, and there is an I/O error below.
-        let has_broken = matches!(code, Code::Unknown | Code::Cancelled | Code::Internal)
-            && std::error::Error::source(&status).is_some();
-        if code == Code::Unavailable || has_broken {
+        // Where the connection broke, tonic says Unavailable, Unknown, Cancelled or Internal, and there is an I/O error
+        // below; what the hub itself said has none.
+        let may_have_broken =
+            matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal);
+        if may_have_broken && std::error::Error::source(&status).is_some() {
             return Self::Unreachable { hub, source: status };
         }
         let message = status.message().to_owned();
+        if code == Code::Unavailable {
+            return Self::NotReady { hub, message };
+        }
         if code == Code::Unauthenticated {
             return Self::Token { hub, message };
         }
@@ -103,7 +115,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } => true,
+            Self::Unreachable { .. } | Self::NotReady { .. } | Self::Silent { .. } => true,
             Self::Refused { code, .. } => matches!(
                 code,
                 Code::Aborted | Code::Cancelled | Code::DeadlineExceeded | Code::ResourceExhausted

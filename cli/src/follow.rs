@@ -83,7 +83,7 @@ impl Follower {
     /// Dropped before it is ready, it may lose the connection, but no step.
     ///
     /// # Errors
-    /// When the hub was never reached, or says no.
+    /// When the hub was never reached, or says no. One that is not ready is waited for.
     pub async fn next(&mut self) -> Result<Said, Error> {
         match self.step().await {
             Ok(step) => {
@@ -94,7 +94,7 @@ impl Follower {
                 }
                 Ok(Said::Step(Box::new(step)))
             }
-            Err(error) if self.has_answered && error.is_transient() => {
+            Err(error) if self.is_worth_a_try(&error) => {
                 self.stream = None;
                 let pause = self.pause.mul_f64(0.5 + fastrand::f64());
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -102,6 +102,12 @@ impl Follower {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A hub that is not ready becomes ready; one that never answered is perhaps not there at all.
+    fn is_worth_a_try(&self, error: &Error) -> bool {
+        let is_starting = matches!(error, Error::NotReady { .. });
+        is_starting || (self.has_answered && error.is_transient())
     }
 
     async fn step(&mut self) -> Result<WatchEntitiesResponse, Error> {

@@ -112,6 +112,24 @@ impl Output {
         Ok(self.data.flush()?)
     }
 
+    /// A document that is no message of the API, as JSON or YAML.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn value<T: serde::Serialize>(&mut self, value: &T) -> Result<(), Error> {
+        let encode = |source: Box<dyn std::error::Error + Send + Sync>| Error::Encode {
+            what: "the document",
+            source,
+        };
+        let text = match self.format {
+            Format::Json | Format::Table => {
+                serde_json::to_string_pretty(value).map_err(|error| encode(error.into()))?
+            }
+            Format::Yaml => serde_saphyr::to_string(value).map_err(|error| encode(error.into()))?,
+        };
+        Ok(writeln!(self.data, "{}", text.trim_end())?)
+    }
+
     /// A table, as wide as the terminal at most.
     ///
     /// # Errors

@@ -1,22 +1,144 @@
-//! `vitals verify`: the oracle on the command line.
+//! `vitals verify`: asks a cluster and the hub the same, and says where they do not agree.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde::Serialize;
+use vitals_proto::identity::ClusterName;
 
 use super::Outcome;
-use crate::Error;
-use crate::args::HubArgs;
-use crate::output::Output;
+use crate::args::{Format, HubArgs};
+use crate::hub::Hub;
+use crate::oracle::{self, Report};
+use crate::output::{Output, Style};
+use crate::{Error, progress, text};
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Context of the kubeconfig
+    /// Context of the kubeconfig; the current one where left out
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
+    /// Kubeconfig; where left out, what KUBECONFIG names, else ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// What the hub calls the cluster; made of the context's name where left out, as agents do
+    #[arg(long, value_name = "CLUSTER")]
+    cluster: Option<ClusterName>,
+    /// Compare only the objects of this namespace, and no entities (repeat for several)
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Vec<String>,
+    /// How long a difference must stand to count: a change takes a moment to arrive
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = vitals_runtime::duration::parse)]
+    patience: Duration,
 }
 
-pub(super) async fn run(
-    _args: Args,
-    _hub: &HubArgs,
-    _output: &mut Output,
-) -> Result<Outcome, Error> {
-    Ok(Outcome::Fine)
+pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
+    let Args { context, kubeconfig, cluster, namespace, patience } = args;
+    let hub = Hub::new(hub)?;
+    let (client, title) = connect(kubeconfig, context).await?;
+    let cluster = cluster.unwrap_or_else(|| ClusterName::slug(&title));
+    let options = oracle::Options { patience, namespaces: namespace };
+    let what = format!("comparing cluster {cluster} with the hub");
+    let compared = oracle::compare(&client, &cluster, &hub, &options);
+    let report = progress::during(output, &what, compared).await?;
+    show(&report, output)?;
+    Ok(if report.differences.is_empty() { Outcome::Fine } else { Outcome::Different })
+}
+
+/// A client, and the name of the context.
+async fn connect(
+    path: Option<PathBuf>,
+    context: Option<String>,
+) -> Result<(kube::Client, String), Error> {
+    let setting = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| Error::Setting {
+        what: what.to_owned(),
+        source,
+    };
+    let read = match &path {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let kubeconfig = read.map_err(|error| setting("the kubeconfig", error.into()))?;
+    let title = context.clone().or_else(|| kubeconfig.current_context.clone());
+    let title = title.ok_or_else(|| {
+        Error::Usage("the kubeconfig names no current context: say which by --context".to_owned())
+    })?;
+    let options =
+        KubeConfigOptions { context: Some(title.clone()), ..KubeConfigOptions::default() };
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    let what = format!("context {title}");
+    let config = config.map_err(|error| setting(&what, error.into()))?;
+    let client = kube::Client::try_from(config).map_err(|error| setting(&what, error.into()))?;
+    Ok((client, title))
+}
+
+fn show(report: &Report, output: &mut Output) -> Result<(), Error> {
+    let Report { objects, entities, differences, unsettled, unseen } = report;
+    if output.format != Format::Table {
+        return output.value(&Document::from(report));
+    }
+    for difference in differences {
+        let subject = output.paint.text(&text::clean(&difference.subject), Style::Bad);
+        let (cluster, hub) = (text::clean(&difference.cluster), text::clean(&difference.hub));
+        output.line(&format!("{subject}: {}", text::clean(&difference.aspect)))?;
+        output.line(&format!("  the cluster has {cluster}\n  the hub has     {hub}"))?;
+    }
+    for difference in unsettled {
+        let line = format!("{} changes too fast to be compared", difference.subject);
+        output.note(&text::clean(&line));
+    }
+    for kind in unseen {
+        output.note(&text::clean(&kind.to_string()));
+    }
+    let (word, style) = match differences.len() {
+        0 => ("no differences".to_owned(), Style::Good),
+        1 => ("1 difference".to_owned(), Style::Bad),
+        count => (format!("{count} differences"), Style::Bad),
+    };
+    let word = output.paint.text(&word, style);
+    output.line(&format!("{objects} objects and {entities} entities compared: {word}"))
+}
+
+/// The report as JSON. It is no message of the API, so it is written down here.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    objects: usize,
+    entities: usize,
+    differences: Vec<Line<'a>>,
+    unsettled: Vec<Line<'a>>,
+    unseen: Vec<Unseen<'a>>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    subject: &'a str,
+    aspect: &'a str,
+    cluster: &'a str,
+    hub: &'a str,
+}
+
+#[derive(Serialize)]
+struct Unseen<'a> {
+    kind: &'a str,
+    state: &'a str,
+}
+
+impl<'a> From<&'a Report> for Document<'a> {
+    fn from(report: &'a Report) -> Self {
+        let line = |it: &'a oracle::Difference| {
+            let oracle::Difference { subject, aspect, cluster, hub } = it;
+            Line { subject, aspect, cluster, hub }
+        };
+        let unseen = |it: &'a oracle::Unseen| Unseen { kind: &it.kind, state: &it.state };
+        Self {
+            objects: report.objects,
+            entities: report.entities,
+            differences: report.differences.iter().map(line).collect(),
+            unsettled: report.unsettled.iter().map(line).collect(),
+            unseen: report.unseen.iter().map(unseen).collect(),
+        }
+    }
 }

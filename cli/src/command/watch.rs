@@ -96,8 +96,13 @@ impl Watch<'_> {
         let step = match said {
             Said::Step(step) => *step,
             Said::Interrupted { error, pause } => {
-                let cause = error.root_cause().unwrap_or_else(|| error.to_string());
-                self.trouble(format!("the connection to the hub broke ({cause}): trying again"));
+                let why = if let Error::NotReady { message, .. } = &error {
+                    format!("the hub is not ready ({})", text::clean(message))
+                } else {
+                    let cause = error.root_cause().unwrap_or_else(|| error.to_string());
+                    format!("the connection to the hub broke ({})", text::clean(&cause))
+                };
+                self.trouble(format!("{why}: trying again"));
                 follow::rest(pause).await;
                 return Ok(false);
             }
@@ -108,10 +113,11 @@ impl Watch<'_> {
         let applied = self.view.apply(step);
         self.screen.is_stale = true;
         if let Applied::Differs(difference) = &applied {
-            self.trouble(format!(
-                "the view differs from the hub's ({} entities here, {} there): asking for it anew",
-                difference.count.0, difference.count.1
-            ));
+            let what = match difference.count {
+                (here, there) if here != there => format!("in count ({here} here, {there} there)"),
+                _ => "in content".to_owned(),
+            };
+            self.trouble(format!("the view differs from the hub's {what}: asking for it anew"));
             follower.restart();
             return Ok(false);
         }

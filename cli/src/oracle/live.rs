@@ -1,0 +1,154 @@
+//! The cluster's side of a comparison: everything as its API server lists it, as JSON.
+//!
+//! Lists are consistent (from the store, not from a cache), in pages. Nothing of the agent's watch is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Request;
+use serde_json::Value;
+use vitals_proto::identity::{ClusterName, KeyParts, ObjectKey};
+use vitals_proto::kind::Kind;
+
+use super::Error;
+
+/// Objects on a page.
+const PAGE: usize = 500;
+
+/// One object as the API server has it.
+pub(super) struct LiveObject {
+    json: Value,
+}
+
+/// A cluster.
+pub(super) struct Live {
+    pub(super) objects: BTreeMap<ObjectKey, LiveObject>,
+}
+
+impl Live {
+    pub(super) async fn list(
+        client: &kube::Client,
+        cluster: &ClusterName,
+        kinds: &BTreeSet<Kind>,
+    ) -> Result<Self, Error> {
+        let mut objects = BTreeMap::new();
+        for kind in kinds {
+            for json in list_kind(client, cluster, kind).await? {
+                let object = LiveObject { json };
+                let parts = KeyParts {
+                    cluster: cluster.clone(),
+                    kind: kind.clone(),
+                    namespace: object.text("/metadata/namespace"),
+                    name: object.text("/metadata/name"),
+                };
+                let key = ObjectKey::new(parts)
+                    .map_err(|error| unreadable(cluster, kind, error.to_string()))?;
+                objects.insert(key, object);
+            }
+        }
+        Ok(Self { objects })
+    }
+
+    /// Only objects of these namespaces, where some are named.
+    pub(super) fn retain_namespaces(&mut self, namespaces: &[String]) {
+        let is_named = |key: &ObjectKey| namespaces.iter().any(|it| it == key.namespace());
+        self.objects.retain(|key, _| namespaces.is_empty() || is_named(key));
+    }
+}
+
+impl LiveObject {
+    #[cfg(test)]
+    pub(super) fn new(json: Value) -> Self {
+        Self { json }
+    }
+
+    /// As bytes, for the projection.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.json.to_string().into_bytes()
+    }
+
+    pub(super) fn resource_version(&self) -> &str {
+        self.text("/metadata/resourceVersion")
+    }
+
+    pub(super) fn uid(&self) -> &str {
+        self.text("/metadata/uid")
+    }
+
+    /// Empty where it is absent.
+    pub(super) fn text(&self, pointer: &str) -> &str {
+        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// `None` where it is absent.
+    pub(super) fn number(&self, pointer: &str) -> Option<i64> {
+        self.json.pointer(pointer).and_then(Value::as_i64)
+    }
+
+    /// Nothing where it is absent.
+    pub(super) fn items(&self, pointer: &str) -> impl Iterator<Item = &Value> {
+        self.json.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    }
+
+    /// A label or annotation.
+    pub(super) fn has_key(&self, pointer: &str, key: &str) -> bool {
+        self.json.pointer(pointer).and_then(|map| map.get(key)).is_some()
+    }
+
+    /// The UID of its controller.
+    pub(super) fn controller(&self) -> Option<&str> {
+        let is_controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
+        self.items("/metadata/ownerReferences").find(is_controller)?.get("uid")?.as_str()
+    }
+}
+
+async fn list_kind(
+    client: &kube::Client,
+    cluster: &ClusterName,
+    kind: &Kind,
+) -> Result<Vec<Value>, Error> {
+    let mut all = Vec::new();
+    let mut next = String::new();
+    loop {
+        let page = match page(client, kind, &next).await {
+            Ok(page) => page,
+            // The kind does not exist in this cluster.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(all),
+            // The continuation is too old: from the start.
+            Err(kube::Error::Api(status)) if status.code == 410 && !next.is_empty() => {
+                all.clear();
+                next.clear();
+                continue;
+            }
+            Err(source) => {
+                let (cluster, kind) = (cluster.clone(), kind.to_string());
+                return Err(Error::List { cluster, kind, source: Box::new(source) });
+            }
+        };
+        let Value::Object(mut page) = page else {
+            return Err(unreadable(cluster, kind, "it is no object".to_owned()));
+        };
+        if let Some(Value::Array(items)) = page.remove("items") {
+            all.extend(items);
+        }
+        let more = page.get("metadata").and_then(|it| it.get("continue")).and_then(Value::as_str);
+        next = more.unwrap_or_default().to_owned();
+        if next.is_empty() {
+            return Ok(all);
+        }
+    }
+}
+
+async fn page(client: &kube::Client, kind: &Kind, next: &str) -> Result<Value, kube::Error> {
+    let plural = kind.resource().split('.').next().unwrap_or_default();
+    let version = kind.api_version().unwrap_or("v1");
+    let root = if version.contains('/') { "apis" } else { "api" };
+    // A token of the API server is base64: safe in a URL.
+    let more = if next.is_empty() { String::new() } else { format!("&continue={next}") };
+    let request = Request::get(format!("/{root}/{version}/{plural}?limit={PAGE}{more}"));
+    let request = request.body(Vec::new()).map_err(kube::Error::HttpError)?;
+    client.request(request).await
+}
+
+fn unreadable(cluster: &ClusterName, kind: &Kind, problem: String) -> Error {
+    Error::Answer { cluster: cluster.clone(), kind: kind.to_string(), problem }
+}
