@@ -1,0 +1,32 @@
+# The commands of this repository. CI runs the same.
+# Needed: Rust (rustup.rs), Go 1.26 or newer for the tests' Kubernetes, Python 3 with pip or Go for nats-server.
+
+.PHONY: help up test test-fast lint bench testbed
+
+help: ## Show this
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+up: ## Start Vitals on your current kubeconfig; without one, on a Kubernetes that is built for it (10 minutes, once)
+	cargo build --release --locked --bins -p vitals -p vitals-tests
+	@if target/release/vitals up --dry-run; then exec target/release/vitals up; \
+	else exec target/release/vitals-testbed up -- target/release/vitals up; fi
+
+test: lint testbed ## Run everything: build, lints, all tests (45 minutes on a fresh machine, 20 once the testbed is built)
+	target/debug/vitals-testbed skipped --forget > /dev/null
+	cargo test --workspace --locked
+	@target/debug/vitals-testbed skipped
+
+test-fast: ## Run the tests that need no cluster
+	cargo build --workspace --locked --bins
+	VITALS_SKIP_CLUSTER_TESTS=1 cargo test --workspace --locked
+
+lint: ## Check formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --locked --all-targets -- --deny warnings
+
+testbed: ## Build the tests' Kubernetes ahead of the tests (6 minutes on two cores, once)
+	cargo build --workspace --locked --bins
+	@test "$$VITALS_SKIP_CLUSTER_TESTS" = 1 || target/debug/vitals-testbed build
+
+bench: ## Measure, beside baselines in the same run
+	cargo bench --workspace --locked
