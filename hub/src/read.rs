@@ -15,6 +15,7 @@ mod delivery;
 mod history;
 mod item;
 mod metrics;
+mod once;
 mod pull;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ use vitals_runtime::tasks::Tasks;
 
 pub use item::{Batch, LostReason, Message, Operation, ReadItem, SnapshotReason};
 pub use metrics::{Metrics, ReasonLabels};
+pub use once::{Contents, read_all};
 
 use attach::{Attached, Begin};
 use history::{Found, Mark};

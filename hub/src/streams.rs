@@ -31,8 +31,8 @@ pub const CLUSTERS_BUCKET: &str = "vitals_clusters";
 /// How long history is kept.
 const HISTORY_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// Largest value of a bucket, headers included. Bytes.
-const VALUE_BYTES_MAX: i32 = 64 * 1024;
+/// Largest value of a bucket with its headers: a definition (64 KiB at most) and room. Bytes.
+const VALUE_BYTES_MAX: i32 = 72 * 1024;
 
 /// Why the streams are not there as they should be.
 ///
@@ -209,8 +209,10 @@ fn bucket(name: &str, max_bytes: i64, num_replicas: usize) -> Config {
         max_message_size: VALUE_BYTES_MAX,
         max_bytes,
         discard: DiscardPolicy::New,
-        // Deleting a key is a rollup of its subject. Only the hub may write here.
+        // What clients send to purge a key is a rollup of its subject. Only the hub may write here.
         allow_rollup: true,
+        // Our own marks of deleted keys expire.
+        allow_message_ttl: true,
         allow_direct: true,
         deny_delete: true,
         compression: Some(Compression::S2),

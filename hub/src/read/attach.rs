@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Resume;
-use super::history::{Found, Mark};
+pub(super) use super::history::Found;
+use super::history::Mark;
 use super::item::{LostReason, SnapshotReason};
 use super::pull::{AttachError, Pull};
 
@@ -64,7 +65,8 @@ pub(super) async fn attach(
     Ok(Attached { pull, found, begin })
 }
 
-async fn find(context: &jetstream::Context, stream: &str) -> Result<Found, LostReason> {
+/// The stream as the server describes it.
+pub(super) async fn find(context: &jetstream::Context, stream: &str) -> Result<Found, LostReason> {
     let stream = context.get_stream(stream).await.map_err(|error| match error.kind() {
         GetStreamErrorKind::JetStream(error)
             if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
@@ -111,7 +113,7 @@ async fn first_later(
     }
 }
 
-fn refused(error: AttachError) -> LostReason {
+pub(super) fn refused(error: AttachError) -> LostReason {
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
     LostReason::Refused(format!("{error}{}", cause.unwrap_or_default()))
 }
