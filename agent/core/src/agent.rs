@@ -301,11 +301,14 @@ impl Agent {
         })
     }
 
-    /// When to call [`Agent::next`] or [`Agent::command`] again, if nothing happens before. Milliseconds, monotonic.
+    /// When to call [`Agent::next`] and [`Agent::command`] again, if nothing happens before. Milliseconds, monotonic.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
         self.current?;
         let pulse = self.pulse.due_at(|| gist(&self.kinds, &self.api_server));
+        if !self.holds_epoch() {
+            return pulse;
+        }
         let lists = self.kinds.iter().filter_map(|watched| match watched.relist {
             Relist::Anew => Some(0),
             Relist::At(at) => Some(at),

@@ -293,8 +293,14 @@ impl Outbox {
         }
     }
 
-    /// When the first that waits is due. Milliseconds, monotonic.
+    /// When there is something to take, as far as is known now. Milliseconds, monotonic.
     pub(crate) fn due_at(&self) -> Option<u64> {
+        if self.in_flight >= IN_FLIGHT_MAX {
+            return None;
+        }
+        if !self.ready.is_empty() {
+            return Some(0);
+        }
         self.waiting.peek().map(|Reverse((due, _))| *due)
     }
 

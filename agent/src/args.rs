@@ -1,0 +1,190 @@
+//! The flags of `vitals-agent`.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+use vitals_proto::{
+    identity::{ClusterName, Scope},
+    kind::Kind,
+};
+use vitals_runtime::{logging::LogArgs, nats::NatsArgs};
+
+use crate::{
+    kubernetes::{Cluster, Credentials},
+    lease::LeaseUse,
+    run::AgentConfig,
+    watch::Settings,
+};
+
+/// Where a pod finds that it is one.
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Watches the workloads of a Kubernetes cluster and pushes what changes to NATS, for a Vitals hub.
+///
+/// Reads namespaces, nodes, deployments, replicasets, statefulsets, daemonsets, pods and services, never a Secret or a
+/// ConfigMap. In a pod it uses its service account; elsewhere the current kubeconfig context, or those named by --context.
+#[derive(Clone, Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Context of the kubeconfig to watch; repeat it to watch several clusters with one process
+    #[arg(long = "context", env = "VITALS_CONTEXT", value_name = "NAME", value_delimiter = ',')]
+    pub contexts: Vec<String>,
+    /// Kubeconfig file, instead of what KUBECONFIG names, else ~/.kube/config
+    #[arg(long, env = "VITALS_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of the cluster in Vitals: lower-case letters, digits and '-'; default is made from the context's name
+    #[arg(long, env = "VITALS_CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<ClusterName>,
+    /// Name of what this agent watches of its cluster, where several agents share one
+    #[arg(long, env = "VITALS_SCOPE", value_name = "NAME", default_value = "main")]
+    pub scope: Scope,
+    /// Watch only this namespace (and the kinds without one); give it a --scope of its own
+    #[arg(long, env = "VITALS_NAMESPACE", value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Watch only these kinds, as kubectl writes them: pods,deployments.apps
+    #[arg(long = "kinds", env = "VITALS_KINDS", value_name = "KINDS", value_delimiter = ',', value_parser = parse_kind)]
+    pub kinds: Vec<Kind>,
+    /// Whether a Lease decides which of several agents of this scope publishes; off needs no right to write
+    #[arg(long, env = "VITALS_LEASE", default_value = "on")]
+    pub lease: Switch,
+    /// Namespace of the Lease; default is that of the context or pod
+    #[arg(long, env = "VITALS_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Address of /metrics, /healthz and /readyz
+    #[arg(long, env = "VITALS_AGENT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:7702")]
+    pub listen: SocketAddr,
+    /// The connection to NATS
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Logging
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  vitals-agent                                     the current context, NATS at 127.0.0.1:4222
+  vitals-agent --context east --context west       two clusters
+  vitals-agent --cluster-name eu-1 --nats nats://agent-eu-1:secret@nats.example:4222
+  vitals-agent --scope shop --namespace shop       one namespace, beside other agents";
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+/// Why the flags do not go together. Final.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One name, several clusters.
+    #[error("--cluster-name names one cluster, but there are {0} contexts: leave it out")]
+    OneName(usize),
+    /// Two contexts make one name.
+    #[error("two contexts are both called {0}: give one of them its own agent, with --cluster-name")]
+    SameName(ClusterName),
+    /// A pod does not know what its cluster is called.
+    #[error("what is this cluster called? Say it with --cluster-name (VITALS_CLUSTER_NAME)")]
+    Nameless,
+    /// The kubeconfig or the service account cannot be used.
+    #[error("cannot use the credentials")]
+    Kubernetes(#[from] crate::kubernetes::Error),
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    match Kind::from_resource(text) {
+        Kind::Other(_) => {
+            let known: Vec<&str> = Kind::KNOWN.iter().map(Kind::resource).collect();
+            Err(format!("known are {}", known.join(", ")))
+        }
+        known => Ok(known),
+    }
+}
+
+impl Args {
+    /// One agent for each cluster. Reads the kubeconfig.
+    ///
+    /// # Errors
+    /// When the flags do not go together, or the credentials cannot be used.
+    pub async fn agents(&self) -> Result<Vec<AgentConfig>, Error> {
+        let credentials = self.credentials();
+        if self.cluster_name.is_some() && credentials.len() > 1 {
+            return Err(Error::OneName(credentials.len()));
+        }
+        let (mut agents, mut names) = (Vec::new(), BTreeSet::new());
+        for credentials in credentials {
+            let agent = self.agent(&credentials).await?;
+            if !names.insert(agent.cluster.clone()) {
+                return Err(Error::SameName(agent.cluster));
+            }
+            agents.push(agent);
+        }
+        Ok(agents)
+    }
+
+    fn credentials(&self) -> Vec<Credentials> {
+        let path = self.kubeconfig.clone();
+        if !self.contexts.is_empty() {
+            let of_context = |context: &String| Credentials::Kubeconfig {
+                path: path.clone(),
+                context: Some(context.clone()),
+            };
+            return self.contexts.iter().map(of_context).collect();
+        }
+        if path.is_none() && std::path::Path::new(SERVICE_ACCOUNT_TOKEN).exists() {
+            return vec![Credentials::InCluster];
+        }
+        vec![Credentials::Kubeconfig { path, context: None }]
+    }
+
+    async fn agent(&self, credentials: &Credentials) -> Result<AgentConfig, Error> {
+        let kubernetes = Cluster::connect(credentials).await?;
+        let cluster = match (&self.cluster_name, credentials) {
+            (Some(name), _) => name.clone(),
+            (None, Credentials::InCluster) => return Err(Error::Nameless),
+            (None, Credentials::Kubeconfig { .. }) => ClusterName::slug(kubernetes.title()),
+        };
+        let kinds = Kind::KNOWN.into_iter();
+        let kinds = kinds.filter(|kind| self.kinds.is_empty() || self.kinds.contains(kind));
+        let lease = match self.lease {
+            Switch::On => LeaseUse::On { namespace: self.lease_namespace.clone() },
+            Switch::Off => LeaseUse::Off,
+        };
+        Ok(AgentConfig {
+            kubernetes,
+            cluster,
+            scope: self.scope.clone(),
+            kinds: kinds.collect(),
+            lease,
+            nats: self.nats.clone(),
+            watch: Settings { namespace: self.namespace.clone(), ..Settings::default() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_sound() {
+        Args::command().debug_assert();
+        let args = Args::parse_from(["vitals-agent", "--kinds", "pods,deployments.apps"]);
+        assert_eq!(args.kinds, [Kind::Pod, Kind::Deployment]);
+        assert_eq!(args.lease, Switch::On);
+        let refused = Args::try_parse_from(["vitals-agent", "--kinds", "secrets"]).unwrap_err();
+        assert!(refused.to_string().contains("known are namespaces, nodes"), "{refused}");
+        assert!(Args::try_parse_from(["vitals-agent", "--scope", "A_b"]).is_err());
+    }
+
+    #[tokio::test]
+    async fn one_name_is_for_one_cluster() {
+        let flags = ["vitals-agent", "--context", "a,b", "--cluster-name", "c"];
+        let error = Args::parse_from(flags).agents().await.err().unwrap();
+        assert!(matches!(error, Error::OneName(2)), "{error}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Hands messages to NATS, in the core's order, and tells what became of each.
+//!
+//! On the path: watch → project → *publish*. A publication goes out with a reply subject of our own inbox that holds its
+//! ticket, so that one subscription takes all acknowledgements: async-nats' JetStream context keeps an entry per unanswered
+//! message for good (#1617), and allocates one for each of the others.
+//!
+//! Invariant: each ticket is settled exactly once: by an answer, by a denial, or by [`ACK_TIMEOUT`].
+//! Deliberately not here: what is published, in which order, and what is sent again (`vitals-agent-core`).
+
+mod answer;
+
+use std::{collections::VecDeque, time::Duration};
+
+use async_nats::{
+    Client, Subscriber,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use futures::StreamExt as _;
+use hashbrown::HashMap;
+use tokio::time::Instant;
+use tracing::debug;
+use vitals_agent_core::{Content, Publication, Ticket, input::Outcome};
+
+/// How long a message may go without an answer. Then it may have arrived or not, and the newest state is sent again.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What was in flight on a connection that broke rarely gets an answer: so long after the next one stands.
+const ACK_TIMEOUT_RECONNECTED: Duration = Duration::from_secs(1);
+
+/// How long the client may take to accept a message. Its queue holds 2,048, and is full when the connection stands still.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A ticket that is settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) ticket: Ticket,
+    pub(crate) outcome: Outcome,
+    /// In words, where it did not arrive.
+    pub(crate) reason: Option<String>,
+}
+
+/// Why acknowledgements cannot be received. The connection was closed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No subscription.
+    #[error("cannot subscribe to acknowledgements")]
+    Subscribe(#[source] async_nats::SubscribeError),
+}
+
+/// The publishing end of a connection.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    client: Client,
+    /// Prefix of the reply subjects, with its dot.
+    inbox: String,
+    acks: Subscriber,
+    /// By the number of its ticket. Order is never asked for.
+    in_flight: HashMap<u64, InFlight>,
+    /// In order. What is settled by then is skipped.
+    deadlines: VecDeque<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    subject: String,
+}
+
+impl Publisher {
+    pub(crate) async fn new(client: Client) -> Result<Self, Error> {
+        let inbox = format!("{}.", client.new_inbox());
+        let acks = client.subscribe(format!("{inbox}*")).await.map_err(Error::Subscribe)?;
+        Ok(Self { client, inbox, acks, in_flight: HashMap::new(), deadlines: VecDeque::new() })
+    }
+
+    /// Hands one over. Gives its fate where that is known at once.
+    pub(crate) async fn publish(&mut self, publication: Publication) -> Option<Settled> {
+        let Publication { ticket, subject, payload, content } = publication;
+        let number = ticket.to_number();
+        let reply = format!("{}{number:x}", self.inbox);
+        self.in_flight.insert(number, InFlight { subject: subject.clone() });
+        self.deadlines.push_back((Instant::now() + ACK_TIMEOUT, number));
+        let accepting = async {
+            match headers(content) {
+                None => self.client.publish_with_reply(subject, reply, payload).await,
+                Some(headers) => {
+                    let client = &self.client;
+                    client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+                }
+            }
+        };
+        match tokio::time::timeout(ACCEPT_TIMEOUT, accepting).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                let outcome = answer::of_error(error.kind());
+                self.settle(number, outcome, Some(error.to_string()))
+            }
+            Err(_) => {
+                self.settle(number, Outcome::Transient, Some("the connection stands still".into()))
+            }
+        }
+    }
+
+    /// The next that is settled by an answer of the server's. Ends with the connection. Loses nothing when dropped.
+    pub(crate) async fn answered(&mut self) -> Option<Settled> {
+        loop {
+            let message = self.acks.next().await?;
+            let number = message.subject.strip_prefix(self.inbox.as_str());
+            let number = number.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            let answer = answer::of_message(&message);
+            let settled = number.and_then(|number| match answer {
+                Ok(()) => self.settle(number, Outcome::Acked, None),
+                Err((outcome, reason)) => self.settle(number, outcome, Some(reason)),
+            });
+            match settled {
+                Some(settled) => return Some(settled),
+                // Late: it counted as unanswered, and the newest was sent again.
+                None => debug!(subject = %message.subject, "late acknowledgement"),
+            }
+        }
+    }
+
+    /// The server does not let us publish there.
+    pub(crate) fn denied(&mut self, subject: &str) -> Option<Settled> {
+        let found = self.in_flight.iter().find(|(_, in_flight)| in_flight.subject == subject);
+        let number = *found?.0;
+        self.settle(number, Outcome::Permission, Some(format!("not allowed: {subject}")))
+    }
+
+    /// A connection stands again: what is in flight was most likely lost with the one before.
+    pub(crate) fn reconnected(&mut self) {
+        let by = Instant::now() + ACK_TIMEOUT_RECONNECTED;
+        for (deadline, _) in &mut self.deadlines {
+            *deadline = by.min(*deadline);
+        }
+    }
+
+    /// When [`Publisher::overdue`] has something to say, unless it is answered before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// The next that went unanswered for too long.
+    pub(crate) fn overdue(&mut self) -> Option<Settled> {
+        let now = Instant::now();
+        while let Some((deadline, number)) = self.deadlines.front().copied() {
+            if deadline > now && self.in_flight.contains_key(&number) {
+                return None;
+            }
+            self.deadlines.pop_front();
+            if let Some(settled) = self.settle(number, Outcome::Transient, Some("no answer".into())) {
+                return Some(settled);
+            }
+        }
+        None
+    }
+
+    fn settle(&mut self, number: u64, outcome: Outcome, reason: Option<String>) -> Option<Settled> {
+        self.in_flight.remove(&number)?;
+        Some(Settled { ticket: Ticket::from_number(number), outcome, reason })
+    }
+}
+
+/// What goes with a message (ADR-43).
+fn headers(content: Content) -> Option<HeaderMap> {
+    let ttl = content.ttl()?;
+    let mut headers = HeaderMap::new();
+    headers.insert(HeaderName::from_static("Nats-TTL"), format!("{}s", ttl.as_secs()));
+    headers.insert(HeaderName::from_static("KV-Operation"), HeaderValue::from("PURGE"));
+    Some(headers)
+}
