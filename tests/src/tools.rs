@@ -244,7 +244,9 @@ pub async fn ensure_all() -> Result<()> {
     let seconds: u64 = missing.iter().map(|tool| tool.build_seconds()).sum();
     if !missing.is_empty() {
         let (count, minutes) = (missing.len(), seconds.div_ceil(60));
-        say(&format!("building {count} programs, about {minutes} min on two idle cores, once only"));
+        say(&format!(
+            "building {count} programs, about {minutes} min on two idle cores, once only"
+        ));
     }
     for tool in missing {
         ensure(tool).await?;
