@@ -1,7 +1,7 @@
 //! The testbed: real Kubernetes control planes, nats-server and our own binaries, started by tests on free
 //! ports and gone with them, however they end.
 //!
-//! A test is the body given to [`cluster_test`] (or [`test`] without a cluster). It starts
+//! A test is the body given to [`cluster_test`] (or [`test()`] without a cluster). It starts
 //! what it needs ([`Cluster`], [`Nats`], a [`Binary`]'s [`Program`]), makes [`objects`], breaks things
 //! ([`Process`], [`TcpProxy`]) and awaits what should come of it ([`wait_for`]). If it fails, the ends of
 //! its servers' logs are printed; `VITALS_TESTBED_KEEP=1` keeps all files.
@@ -40,6 +40,7 @@ pub mod objects;
 pub mod pod_status;
 pub mod nats;
 pub mod proxy;
+pub mod fleet;
 
 pub use binary::Binary;
 pub use certificates::Authority;
