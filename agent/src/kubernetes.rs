@@ -1,8 +1,11 @@
 //! The connection to a cluster: where credentials come from, who the cluster is, and whether its API server answers.
 //!
 //! Knows nothing of kinds and watches. Connections are HTTP/1.1, as kube-client makes them: one for each watch, with TCP
-//! keep-alive, so that a peer that vanished is found in a minute below the watch's own idle bound. What the API server says
+//! keep-alive, so that a peer that vanished is found within a minute, below the watch's own idle bound. What the API server says
 //! with 429 is obeyed by the watch, not hidden by a retry in the client.
+
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -113,6 +113,7 @@ impl Run {
                 list_version = Some(version);
             }
             for object in page.items.unwrap_or_default() {
+                let object = object.get().as_bytes();
                 let (item, version) = self.project(object, WatchItem::Listed);
                 unnamed += is_unnamed(&item);
                 self.listed(item, version).await?;

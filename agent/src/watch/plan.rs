@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::{ResourceVersion, Settings, WatchState, answer::Failure};
 
 /// Lists in a row that are older than what was seen, after which the API server's history is taken to have gone back for
-/// good, as after a restore of its etcd: each list was a quorum read, so no stale cache explains it. With the pauses
-/// between them this takes half a minute.
+/// good, as after a restore of its etcd: each list was a quorum read, so no stale cache explains it.
 const REWOUND_LISTS_MAX: u32 = 6;
+
+/// Pause after such a list, less up to a half. With [`REWOUND_LISTS_MAX`] this makes 15 to 30 s.
+const REWOUND_PAUSE: Duration = Duration::from_secs(5);
 
 /// Watches in a row that the server may refuse before the kind is listed anew: perhaps it is their version.
 const REFUSED_WATCHES_MAX: u32 = 5;
@@ -240,12 +242,13 @@ impl Plan {
 
     /// What comes after a step. `jitter` is in 0 .. 1.
     pub(super) fn next(&mut self, end: End, now: Instant, jitter: f64) -> Next {
-        let silent = end == End::Idle;
         let Judgement { pause, state, detail } = self.judge(end, jitter);
         self.fruitful = false;
         let left = (self.signed_at + self.settings.stalled_after).saturating_duration_since(now);
         let state = match state {
-            None if self.is_hopeful() && left.is_zero() => Some(WatchState::Stalled),
+            None | Some(WatchState::Listing) if self.is_hopeful() && left.is_zero() => {
+                Some(WatchState::Stalled)
+            }
             // A kind that is refused, absent or stalled stays so until a list or a sign of life says otherwise.
             Some(WatchState::Listing) if !self.is_hopeful() => None,
             other => other,
@@ -254,7 +257,9 @@ impl Plan {
         // A stall is told in time, and not after a long pause.
         let pause = if self.is_hopeful() { pause.min(left) } else { pause };
         let step = match self.resume_from.filter(|_| self.listed) {
-            Some(from) if silent || self.state != WatchState::Live => Step::Prove { from },
+            Some(from) if now >= self.idle_at() || self.state != WatchState::Live => {
+                Step::Prove { from }
+            }
             Some(from) => Step::Resume { from },
             None => Step::List,
         };
@@ -281,8 +286,11 @@ impl Plan {
                 let detail = "neither event nor bookmark although the cluster changed";
                 self.list_again(jitter, detail.to_owned())
             }
-            End::Failed(Failure::Gone(detail) | Failure::Rewound(detail)) => {
-                self.list_again(jitter, detail)
+            End::Failed(Failure::Gone(detail)) => self.list_again(jitter, detail),
+            End::Failed(Failure::Rewound(detail)) => {
+                self.listed = false;
+                let pause = REWOUND_PAUSE.mul_f64(1.0 - jitter / 2.0);
+                Judgement { pause, state: Some(WatchState::Listing), detail }
             }
             End::Failed(Failure::Forbidden(detail)) => {
                 let pause = self.refused_pause(jitter);

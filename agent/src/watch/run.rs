@@ -3,7 +3,6 @@
 use std::{cmp, ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout_at},
@@ -197,10 +196,10 @@ impl Run {
     /// Projects an object that exists. Gives its version too, where it can be read.
     pub(super) fn project(
         &self,
-        object: &RawValue,
+        object: &[u8],
         item: fn(Box<Projected>) -> WatchItem,
     ) -> (WatchItem, Option<ResourceVersion>) {
-        match project::project(&self.kind, object.get().as_bytes()) {
+        match project::project(&self.kind, object) {
             Ok(mut projected) => {
                 let version = ResourceVersion::parse(&projected.resource_version);
                 fit(&mut projected.facts, FACTS_BYTES_MAX);
@@ -211,8 +210,8 @@ impl Run {
     }
 
     /// Reads an object that does not exist any more.
-    pub(super) fn deleted(&self, object: &RawValue) -> (WatchItem, Option<ResourceVersion>) {
-        match project::project_deleted(&self.kind, object.get().as_bytes()) {
+    pub(super) fn deleted(&self, object: &[u8]) -> (WatchItem, Option<ResourceVersion>) {
+        match project::project_deleted(&self.kind, object) {
             Ok(deleted) => {
                 let version = ResourceVersion::parse(&deleted.resource_version);
                 (WatchItem::Deleted(Box::new(deleted)), version)

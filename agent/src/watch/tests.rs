@@ -273,6 +273,22 @@ async fn a_restored_cluster_is_taken_as_it_is_at_last() {
     bench.expect(&["applied a@10"]).await;
 }
 
+/// Seen on a real API server whose etcd was wiped: a silent watch, then lists that are older for longer than the stall's bound.
+#[tokio::test(start_paused = true)]
+async fn a_restored_cluster_is_not_listed_in_a_tight_loop() {
+    let mut bench = Bench::new();
+    let _silent = bench.listed(100, &[]).await;
+    bench.asked("limit=1").await.page(8, &[], None);
+    bench.expect(&["Listing: newest 8 is older than 100"]).await;
+    let begun = Instant::now();
+    for _ in 0..7 {
+        bench.asked("limit=1").await.page(8, &[], None);
+    }
+    bench.asked("sendInitialEvents=true").await.stream().end_of_list(9).await;
+    assert!(begun.elapsed() > Duration::from_secs(15), "{:?}", begun.elapsed());
+    bench.expect(&["Stalled: list 8 is older than 100", "rewound 8", "end 9", "Live"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_ends_nothing() {
     let mut bench = Bench::new();
