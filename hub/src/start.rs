@@ -180,8 +180,7 @@ impl Boot {
         if !files.is_empty() {
             tasks.spawn_finite("loading of definitions", load(files, store, stopping.clone()));
         }
-        let wall = Time::from_unix_ms(SystemClock.unix_ms());
-        let clock = BrokerClock::new(Instant::now(), wall);
+        let clock = clock(&connection, &streams).await;
         let inputs = Inputs { batches, definitions, repaired, queries };
         Loop::new(hub, clock, outputs).run(inputs, stopping).await?;
         Ok(())
@@ -222,6 +221,29 @@ impl Boot {
             tokio::time::sleep(backoff.next_delay()).await;
         }
     }
+}
+
+/// A clock that shows the broker's time before the first message: the stream's leader says what time it is.
+async fn clock(connection: &Connection, streams: &Streams) -> BrokerClock {
+    #[derive(serde::Deserialize)]
+    struct Info {
+        ts: Option<String>,
+    }
+    let wall = Time::from_unix_ms(SystemClock.unix_ms());
+    let mut clock = BrokerClock::new(Instant::now(), wall);
+    let Some(stream) = streams.objects.first() else { return clock };
+    let context = jetstream::new(connection.client().clone());
+    let subject = format!("STREAM.INFO.{}", stream.name);
+    let info = context.request::<_, _, Info>(subject, &()).await;
+    match info.map(|Info { ts }| ts.and_then(|at| at.parse::<jiff::Timestamp>().ok())) {
+        Ok(Some(at)) => {
+            clock.observe(Instant::now(), Time::from_unix_ms(at.as_millisecond()));
+            tracing::info!(offset_ms = clock.offset_ms(), "our clock compared with the broker's");
+        }
+        Ok(None) => tracing::warn!("the broker does not say its time: ours is taken"),
+        Err(error) => tracing::warn!(%error, "the broker's time not read: ours is taken at first"),
+    }
+    clock
 }
 
 /// Why the loop did not begin, or ended.

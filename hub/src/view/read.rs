@@ -114,12 +114,12 @@ impl View {
         }
         let journal_begins = state.journal.front().map_or(u64::MAX, |delta| delta.record.serial);
         if cursor.behind_until.is_none() && cursor.serial + 1 >= journal_begins {
-            return Advance::Frames(state.from_journal(cursor, filter));
+            return Advance::Frames(state.next_in_journal(cursor, filter));
         }
         if cursor.serial < state.forgotten.serial {
             return Advance::Lost;
         }
-        Advance::Frames(state.from_entities(cursor, filter))
+        Advance::Frames(state.next_by_last_change(cursor, filter))
     }
 }
 
@@ -155,7 +155,7 @@ impl State {
     }
 
     /// The next changes, in order, for a reader that keeps up.
-    fn from_journal(&self, cursor: &mut Cursor, filter: &Filter) -> Taken {
+    fn next_in_journal(&self, cursor: &mut Cursor, filter: &Filter) -> Taken {
         let mut taken = Taken::default();
         let begins = self.journal.front().map_or(0, |delta| delta.record.serial);
         let skip = usize::try_from(cursor.serial + 1 - begins).unwrap_or(usize::MAX);
@@ -173,7 +173,7 @@ impl State {
     }
 
     /// The next entities by their last change, for a reader that fell behind.
-    fn from_entities(&self, cursor: &mut Cursor, filter: &Filter) -> Taken {
+    fn next_by_last_change(&self, cursor: &mut Cursor, filter: &Filter) -> Taken {
         let fell_behind = cursor.behind_until.is_none();
         let mut taken = Taken { fell_behind, ..Taken::default() };
         let until = cursor.fall_behind(self.serial);

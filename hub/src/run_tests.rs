@@ -1,0 +1,326 @@
+//! The loop, fed by hand: what the readers say becomes what clients see.
+
+use bytes::Bytes;
+use prost::Message as _;
+use vitals_hub_core::Settings;
+use vitals_proto::digest::{Digest, Place, Sums};
+use vitals_proto::identity::{KeyParts, ObjectKey};
+use vitals_proto::kind::Kind;
+use vitals_proto::rule::Rules;
+use vitals_proto::{FORMAT, limits, subject, v1};
+
+use super::*;
+use crate::query::{Desk, MayResume, ObjectFilter, ObjectPage, TreeRoot};
+use crate::read::{LostReason, Operation, SnapshotReason};
+
+const STREAM: &str = "VITALS_OBJECTS";
+
+/// The broker's clock when the test begins; ours is an hour ahead.
+const BROKER_AT: Time = Time::from_unix_s(1_764_000_000);
+
+struct Fixture {
+    batches: mpsc::Sender<Batch>,
+    definitions: mpsc::Sender<DefinitionsRead>,
+    desk: Desk,
+    asks: mpsc::Receiver<Ask>,
+    answers: mpsc::Sender<Asked>,
+    view: Arc<View>,
+    clusters: watch::Receiver<Clusters>,
+    readiness: watch::Receiver<Readiness>,
+    stopping: CancellationToken,
+    began: Instant,
+    sequence: u64,
+    sums: Sums,
+}
+
+impl Fixture {
+    fn new() -> (Self, impl Future<Output = Result<(), Unfed>>) {
+        let (batches, batches_in) = mpsc::channel(8);
+        let (definitions, definitions_in) = mpsc::channel(8);
+        let (answers, repaired) = mpsc::channel(8);
+        let (asks_out, asks) = mpsc::channel(1);
+        let (desk, queries) = Desk::new();
+        let (clusters_out, clusters) = watch::channel(Clusters::default());
+        let (readiness_out, readiness) = watch::channel(Readiness::NotReady(String::new()));
+        let view = Arc::new(View::default());
+        let outputs = Outputs {
+            view: Arc::clone(&view),
+            clusters: clusters_out,
+            readiness: readiness_out,
+            asks: asks_out,
+            metrics: CoreMetrics::default(),
+        };
+        let hub = Hub::new(Settings { rules: Rules::ALL, streams: vec![STREAM.into()] });
+        let began = Instant::now();
+        let ours = BROKER_AT.after(Duration::from_secs(3_600));
+        let mut clock = BrokerClock::new(began, ours);
+        clock.observe(began, BROKER_AT);
+        let core = Loop::new(hub, clock, outputs);
+        let inputs = Inputs { batches: batches_in, definitions: definitions_in, repaired, queries };
+        let stopping = CancellationToken::new();
+        let running = core.run(inputs, stopping.clone());
+        let fixture = Self {
+            batches,
+            definitions,
+            desk,
+            asks,
+            answers,
+            view,
+            clusters,
+            readiness,
+            stopping,
+            began,
+            sequence: 0,
+            sums: Sums::default(),
+        };
+        (fixture, running)
+    }
+
+    async fn read(&self, items: Vec<ReadItem>) {
+        let batch = Batch { stream: STREAM.into(), items };
+        self.batches.send(batch).await.unwrap();
+    }
+
+    async fn begin(&self) {
+        let reason = SnapshotReason::First;
+        let begin = ReadItem::SnapshotBegin { incarnation_unix_ns: 1, last_sequence: 0, reason };
+        self.read(vec![begin, ReadItem::SnapshotEnd { sequence: 0 }]).await;
+        let definitions = BTreeMap::new();
+        let all = DefinitionsRead::All { revision: 1, definitions };
+        self.definitions.send(all).await.unwrap();
+    }
+
+    fn message(&mut self, subject: String, payload: Vec<u8>) -> ReadItem {
+        self.sequence += 1;
+        ReadItem::Message(Message {
+            sequence: self.sequence,
+            subject: subject.into(),
+            payload: payload.into(),
+            published_at: BROKER_AT.after(self.began.elapsed()),
+            pending: 0,
+            operation: Operation::Put,
+        })
+    }
+
+    /// An agent says that a Deployment with so many of three replicas is there.
+    async fn deployment(&mut self, name: &str, available: i32) {
+        let cluster = "eu-1".parse().unwrap();
+        let parts = KeyParts { cluster, kind: Kind::Deployment, namespace: "shop", name };
+        let subject = subject::object(&ObjectKey::new(parts).unwrap());
+        let meta = v1::Meta { uid: vec![7; 16].into(), generation: 1, ..Default::default() };
+        let deployment = v1::DeploymentFacts {
+            observed_generation: 1,
+            desired: 3,
+            replicas: 3,
+            updated: 3,
+            ready: available,
+            available,
+            ..Default::default()
+        };
+        let facts = v1::Facts {
+            meta: Some(meta),
+            kind: Some(v1::facts::Kind::Deployment(deployment)),
+            ..Default::default()
+        };
+        let change = v1::ObjectChange {
+            format: FORMAT,
+            epoch: Some(v1::Epoch { started_at_unix_ms: 1, random: 1 }),
+            counter: self.sequence + 1,
+            cluster_uid: vec![1; 16].into(),
+            scope: "main".into(),
+            kind: "deployments.apps".into(),
+            namespace: "shop".into(),
+            name: name.into(),
+            resource_version: self.sequence.to_string(),
+            state: Some(v1::object_change::State::Facts(facts)),
+            ..Default::default()
+        };
+        let payload = change.encode_to_vec();
+        self.sums.add(Place::of(&subject).bucket(), Digest::of(&subject, &payload));
+        let message = self.message(subject, payload);
+        self.read(vec![message]).await;
+    }
+
+    /// A heartbeat with these sums.
+    async fn heartbeat(&mut self, sums: Sums) {
+        let subject = subject::heartbeat(&"eu-1".parse().unwrap(), &"main".parse().unwrap());
+        let kinds = Kind::KNOWN.iter().map(|kind| v1::KindReport {
+            kind: kind.resource().into(),
+            state: v1::KindState::Complete.into(),
+            count: u64::from(*kind == Kind::Deployment),
+            ..Default::default()
+        });
+        let heartbeat = v1::Heartbeat {
+            format: FORMAT,
+            epoch: Some(v1::Epoch { started_at_unix_ms: 1, random: 1 }),
+            counter: self.sequence + 1,
+            cluster_uid: vec![1; 16].into(),
+            scope: "main".into(),
+            kinds: kinds.collect(),
+            bucket_sums: Bytes::from(sums.to_wire()),
+            api_server: Some(v1::ApiServerReport { reachable: true, ..Default::default() }),
+            ..Default::default()
+        };
+        let message = self.message(subject, heartbeat.encode_to_vec());
+        self.read(vec![message]).await;
+    }
+
+    fn status(&self, name: &str) -> Option<v1::HealthStatus> {
+        let entity = format!("workload:shop/{name}").parse().unwrap();
+        Some(self.view.entity(&entity)?.verdict?.status())
+    }
+
+    fn freshness(&self) -> v1::FreshnessState {
+        let clusters = self.clusters.borrow();
+        let cluster = clusters.first().and_then(|cluster| cluster.freshness.as_ref());
+        cluster.map_or(v1::FreshnessState::Unspecified, v1::Freshness::state)
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        waited.unwrap_or_else(|_| panic!("{what}: never"));
+    }
+
+    /// Heartbeats as they should be, for so long.
+    async fn beat_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.heartbeat(self.sums.clone()).await;
+            tokio::time::sleep(limits::HEARTBEAT_INTERVAL).await;
+        }
+    }
+}
+
+/// Runs a test against a loop that runs, and then ends it.
+async fn with_loop(test: impl AsyncFnOnce(&mut Fixture)) {
+    let (mut fixture, running) = Fixture::new();
+    let stopping = fixture.stopping.clone();
+    let testing = async {
+        test(&mut fixture).await;
+        stopping.cancel();
+    };
+    let (ended, ()) = tokio::join!(running, testing);
+    ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_becomes_what_is_seen() {
+    with_loop(async |fixture| {
+        fixture.until("not ready", |it| matches!(&*it.readiness.borrow(), Readiness::NotReady(reason) if reason.contains("objects"))).await;
+        fixture.begin().await;
+        fixture.until("ready", |it| *it.readiness.borrow() == Readiness::Ready).await;
+        fixture.deployment("web", 3).await;
+        fixture.until("unverified is unknown", |it| it.status("web") == Some(v1::HealthStatus::Unknown)).await;
+        fixture.beat_for(Duration::from_secs(12)).await;
+        assert_eq!(fixture.freshness(), v1::FreshnessState::Fresh);
+        assert_eq!(fixture.status("web"), Some(v1::HealthStatus::Healthy));
+        fixture.deployment("web", 1).await;
+        fixture.until("changed", |it| it.status("web") != Some(v1::HealthStatus::Healthy)).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_whose_clock_is_wrong_marks_nobody_lost_and_a_silent_agent_is() {
+    with_loop(async |fixture| {
+        fixture.begin().await;
+        fixture.deployment("web", 3).await;
+        fixture.beat_for(Duration::from_secs(60)).await;
+        assert_eq!(fixture.freshness(), v1::FreshnessState::Fresh, "though our clock is an hour ahead");
+        let began = Instant::now();
+        fixture.until("lost", |it| it.freshness() == v1::FreshnessState::AgentLost).await;
+        assert!(began.elapsed() <= limits::SILENCE_MAX, "{:?}", began.elapsed());
+        assert_eq!(fixture.status("web"), Some(v1::HealthStatus::Unknown));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blind_hub_says_unknown_and_its_time_stands_still() {
+    with_loop(async |fixture| {
+        fixture.begin().await;
+        fixture.deployment("web", 3).await;
+        fixture.beat_for(Duration::from_secs(12)).await;
+        fixture.read(vec![ReadItem::Lost { reason: LostReason::Disconnected }]).await;
+        fixture.until("blind", |it| it.freshness() == v1::FreshnessState::HubBlind).await;
+        assert_eq!(fixture.status("web"), Some(v1::HealthStatus::Unknown));
+        let as_of = fixture.view.moment().as_of;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(fixture.view.moment().as_of, as_of);
+        let sequence = fixture.sequence;
+        let resumed = ReadItem::Resumed { incarnation_unix_ns: 1, sequence };
+        fixture.read(vec![resumed, ReadItem::Idle { as_of: Time::MIN }]).await;
+        fixture.beat_for(Duration::from_secs(12)).await;
+        assert_eq!(fixture.status("web"), Some(v1::HealthStatus::Healthy));
+        assert!(fixture.view.moment().as_of > as_of);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn repairs_are_asked_for_and_what_finds_no_room_counts_as_unanswered() {
+    with_loop(async |fixture| {
+        fixture.begin().await;
+        fixture.deployment("web", 3).await;
+        // The agent has two objects of which we know nothing, in different buckets; there is room for one request.
+        let mut sums = fixture.sums.clone();
+        for (bucket, digest) in [(3, Digest::of("a", b"")), (200, Digest::of("b", b""))] {
+            sums.add(bucket, digest);
+        }
+        for _ in 0..3 {
+            fixture.heartbeat(sums.clone()).await;
+            tokio::time::sleep(limits::HEARTBEAT_INTERVAL).await;
+        }
+        let ask = fixture.asks.recv().await.unwrap();
+        assert_eq!((ask.cluster.as_str(), ask.request.scope.as_str()), ("eu-1", "main"));
+        fixture.answers.send(ask.unanswered()).await.unwrap();
+        let asked = async {
+            loop {
+                fixture.heartbeat(sums.clone()).await;
+                match tokio::time::timeout(limits::HEARTBEAT_INTERVAL, fixture.asks.recv()).await {
+                    Ok(Some(again)) if again.request.bucket != ask.request.bucket => return,
+                    Ok(Some(_)) | Err(_) => {}
+                    Ok(None) => panic!("the loop ended"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(300), asked).await.expect("the other is asked for later");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_are_answered_from_what_was_settled() {
+    with_loop(async |fixture| {
+        fixture.begin().await;
+        for name in ["c", "a", "b"] {
+            fixture.deployment(name, 3).await;
+        }
+        fixture.beat_for(Duration::from_secs(12)).await;
+        let mut names = Vec::new();
+        let mut after = None;
+        loop {
+            let filter = ObjectFilter { namespaces: vec!["shop".into()], ..Default::default() };
+            let page = ObjectPage { filter, after, count: 2 };
+            let objects = fixture.desk.ask(|answer| Query::Objects { page, answer }).await.unwrap();
+            let Some(last) = objects.last() else { break };
+            assert_eq!(last.entities, [format!("workload:shop/{}", last.object.as_ref().unwrap().name)]);
+            assert!(last.facts.is_some() && last.health.is_some());
+            after = Some(ObjectKey::try_from(last.object.as_ref().unwrap()).unwrap());
+            names.extend(objects.into_iter().map(|it| it.object.unwrap().name));
+        }
+        assert_eq!(names, ["a", "b", "c"]);
+        let root = TreeRoot::Entity("workload:shop/a".parse().unwrap());
+        let tree = fixture.desk.ask(|answer| Query::Tree { root, answer }).await.unwrap().unwrap();
+        assert_eq!(tree.roots.len(), 1);
+        let from = fixture.view.moment();
+        let may = fixture.desk.ask(|answer| Query::MayResume { from, answer }).await;
+        assert_eq!(may, Ok(MayResume::Serve));
+    })
+    .await;
+}
