@@ -1,0 +1,295 @@
+//! The simulated world: one cluster in two scopes, the second of them with a standby, one stream, two hubs; and all that can
+//! happen to them.
+//!
+//! What happens is a list of [`Step`]s, so that a failing case shrinks; how the processes interleave between the steps comes
+//! from a seed.
+
+use std::collections::VecDeque;
+
+use vitals_proto::{kind::Kind, rule::Rules, v1};
+
+use crate::{
+    api::{Api, KINDS, Name},
+    broker::Broker,
+    chance::Chance,
+    process::{Answers, Process, Spoken, Start},
+    replica::{Left, Replica, Resumed, Seen, Violation},
+};
+
+/// Namespaces, each a scope of its own.
+pub const NAMESPACES: [&str; 2] = ["a", "b"];
+/// The namespace of each agent process: the second scope has a standby.
+pub const PROCESSES: [&str; 3] = ["a", "b", "b"];
+/// Number of hubs.
+pub const REPLICAS: usize = 2;
+/// Names in each namespace and kind.
+pub const NAMES: usize = 3;
+/// Time passes in steps of so many milliseconds.
+const SLICE_MS: i64 = 500;
+
+/// An object that a step is about. Indices into [`NAMESPACES`] and [`KINDS`], and a name below [`NAMES`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Which {
+    /// Namespace.
+    pub namespace: usize,
+    /// Kind.
+    pub kind: usize,
+    /// Name.
+    pub name: usize,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Time passes, and everybody does something. Slices of half a second.
+    Pass(u8),
+    /// An object is created or changed.
+    Write(Which, u32),
+    /// An object is deleted.
+    Delete(Which),
+    /// A process is killed and started again.
+    Restart(usize),
+    /// A process is stopped.
+    Freeze(usize),
+    /// It goes on.
+    Thaw(usize),
+    /// The connection of a process breaks, with all that is on its way.
+    Disconnect(usize),
+    /// It is there again.
+    Connect(usize),
+    /// The clock of a process is set. Seconds off.
+    SetClock(usize, i16),
+    /// The broker gets an old message once more.
+    Duplicate(usize),
+    /// The API server stops or starts.
+    ApiServer(bool),
+    /// The broker stops or starts.
+    Broker(bool),
+    /// A copy of the stream is made.
+    BackUp,
+    /// The stream falls back to the copy.
+    RollBack,
+    /// The stream is deleted and created again.
+    Recreate,
+    /// The stream loses some messages.
+    Lose(u8),
+    /// A hub is killed and started again.
+    RestartHub(usize),
+    /// A subscriber of a hub leaves with its token.
+    Leave(usize),
+    /// It resumes at a hub.
+    Resume(usize),
+}
+
+/// Everything.
+pub struct World {
+    rules: Rules,
+    chance: Chance,
+    now: i64,
+    api: Api,
+    broker: Broker,
+    processes: Vec<Process>,
+    replicas: Vec<Replica>,
+    requests: VecDeque<v1::RepairRequest>,
+    spoken: Vec<Spoken>,
+    left: Option<Left>,
+    calm: bool,
+    /// How often a token was taken.
+    pub resumes_served: usize,
+}
+
+impl World {
+    /// A world in which nothing happened yet.
+    pub fn new(rules: Rules, seed: u64) -> Self {
+        let mut world = Self {
+            rules,
+            chance: Chance::new(seed),
+            now: 1_000_000_000,
+            api: Api::running(),
+            broker: Broker::default(),
+            processes: Vec::new(),
+            replicas: Vec::new(),
+            requests: VecDeque::new(),
+            spoken: Vec::new(),
+            left: None,
+            calm: false,
+            resumes_served: 0,
+        };
+        for (number, namespace) in PROCESSES.iter().enumerate() {
+            let start = world.start(0);
+            world.processes.push(Process::start(number, namespace, &start));
+        }
+        for _ in 0..REPLICAS {
+            world.replicas.push(Replica::start(rules));
+        }
+        world
+    }
+
+    fn start(&mut self, clock_offset: i64) -> Start {
+        Start { rules: self.rules, now: self.now, seed: self.chance.next(), clock_offset }
+    }
+
+    /// Lets one thing happen.
+    pub fn take(&mut self, step: &Step) -> Result<(), Violation> {
+        match step {
+            Step::Pass(slices) => {
+                for _ in 0..*slices {
+                    self.pass()?;
+                }
+            }
+            Step::Write(which, content) => self.write(*which, *content),
+            Step::Delete(which) => self.api.delete(KINDS[which.kind].clone(), object(*which)),
+            Step::Restart(number) => {
+                let clock_offset = self.processes[*number].clock_offset;
+                let start = self.start(clock_offset);
+                self.processes[*number] = Process::start(*number, PROCESSES[*number], &start);
+            }
+            Step::Freeze(number) => self.processes[*number].frozen = true,
+            Step::Thaw(number) => self.processes[*number].frozen = false,
+            Step::Disconnect(number) => self.processes[*number].disconnect(),
+            Step::Connect(number) => self.processes[*number].connect(self.now),
+            Step::SetClock(number, seconds) => {
+                self.processes[*number].clock_offset = i64::from(*seconds) * 1_000;
+            }
+            Step::Duplicate(number) => {
+                let arrived = &self.processes[*number].arrived;
+                if self.broker.up && !arrived.is_empty() {
+                    let index = self.chance.below(arrived.len() as u64);
+                    let (subject, payload) = arrived[usize::try_from(index).unwrap()].clone();
+                    self.broker.publish(&subject, payload, self.now);
+                }
+            }
+            Step::ApiServer(up) => self.api.up = *up,
+            Step::Broker(up) => self.broker.up = *up,
+            Step::BackUp => self.broker.back_up(),
+            Step::RollBack => self.broker.roll_back(),
+            Step::Recreate => self.broker.recreate(),
+            Step::Lose(percent) => {
+                let chance = &mut self.chance;
+                self.broker.lose(|_| chance.percent(u64::from(*percent)));
+            }
+            Step::RestartHub(number) => {
+                self.replicas[*number] = Replica::start(self.rules);
+            }
+            Step::Leave(number) => self.leave(*number),
+            Step::Resume(number) => self.resume(*number)?,
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, which: Which, content: u32) {
+        let kind = KINDS[which.kind].clone();
+        let name = object(which);
+        // A pod belongs to the Deployment of its name, where there is one when it is created.
+        let owner = (kind == Kind::Pod)
+            .then(|| self.api.get(&Kind::Deployment, &name).map(|owner| owner.uid))
+            .flatten();
+        self.api.write(kind, name, content, owner);
+    }
+
+    /// Half a second: everybody does something, or nothing, in an order of chance.
+    fn pass(&mut self) -> Result<(), Violation> {
+        self.now += SLICE_MS;
+        for process in &mut self.processes {
+            process.tick(&mut self.api, &mut self.chance, self.now);
+        }
+        let rounds = if self.calm { 6 } else { 1 + self.chance.below(4) };
+        for _ in 0..rounds {
+            for number in 0..self.processes.len() {
+                self.act(number);
+            }
+            self.answer_requests();
+            for number in 0..self.replicas.len() {
+                self.read(number)?;
+            }
+        }
+        for replica in &mut self.replicas {
+            self.requests.extend(replica.tick(self.now)?);
+        }
+        Ok(())
+    }
+
+    /// How much somebody does before it is the next one's turn.
+    fn turn(&mut self) -> usize {
+        let most = if self.calm { 64 } else { self.chance.below(6) };
+        usize::try_from(most).unwrap()
+    }
+
+    fn act(&mut self, number: usize) {
+        let turns = [self.turn(), self.turn(), self.turn()];
+        let process = &mut self.processes[number];
+        process.watch(&self.api, turns[0], self.now);
+        self.spoken.extend(process.publish(turns[1], self.now));
+        let lost_percent = if self.calm { 0 } else { 5 };
+        let mut answers = Answers { chance: &mut self.chance, lost_percent };
+        process.arrive(&mut self.broker, turns[2], &mut answers, self.now);
+    }
+
+    fn read(&mut self, number: usize) -> Result<(), Violation> {
+        let most = self.turn();
+        if self.broker.up {
+            let Self { broker, api, spoken, now, .. } = self;
+            let seen = Seen { broker, api, spoken, now: *now };
+            self.requests.extend(self.replicas[number].read(most, &seen)?);
+        }
+        Ok(())
+    }
+
+    /// Requests reach every agent of the cluster, and only the right one answers.
+    fn answer_requests(&mut self) {
+        while let Some(request) = self.requests.pop_front() {
+            if !self.broker.up || (!self.calm && self.chance.percent(20)) {
+                continue;
+            }
+            for process in &mut self.processes {
+                process.repair(&request, self.now);
+            }
+        }
+    }
+
+    fn leave(&mut self, number: usize) {
+        self.left = self.replicas[number].leave(self.now);
+    }
+
+    fn resume(&mut self, number: usize) -> Result<(), Violation> {
+        let Some(left) = &self.left else { return Ok(()) };
+        match self.replicas[number].resume(left, self.now)? {
+            Resumed::Served => self.resumes_served += 1,
+            Resumed::Waits | Resumed::Anew => {}
+        }
+        Ok(())
+    }
+
+    /// All faults end; so much later everybody must agree.
+    pub fn heal(&mut self) -> Result<(), Violation> {
+        self.calm = true;
+        self.api.up = true;
+        self.broker.up = true;
+        for process in &mut self.processes {
+            process.frozen = false;
+            process.connect(self.now);
+        }
+        for _ in 0..HEALED_AFTER_MS / SLICE_MS {
+            self.pass()?;
+        }
+        // A hub that has just read it all is the measure of what the others say.
+        self.replicas.push(Replica::start(self.rules));
+        for _ in 0..FRESH_AFTER_MS / SLICE_MS {
+            self.pass()?;
+        }
+        let Some(fresh) = self.replicas.pop() else { return Ok(()) };
+        for replica in &self.replicas {
+            replica.equals(&self.api, &fresh, self.now)?;
+        }
+        Ok(())
+    }
+}
+
+/// A hub that begins to read is given six heartbeats.
+const FRESH_AFTER_MS: i64 = 6 * 5_000;
+/// Law 1: 20 s and six heartbeats.
+const HEALED_AFTER_MS: i64 = 20_000 + 6 * 5_000;
+
+fn object(which: Which) -> Name {
+    (NAMESPACES[which.namespace].to_owned(), format!("n{}", which.name))
+}
