@@ -12,6 +12,7 @@ mod entity_filter;
 mod explain;
 mod get;
 mod tree;
+mod up;
 mod verify;
 mod watch;
 mod why;
@@ -19,6 +20,8 @@ mod why;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start everything on this machine: NATS, a hub, an agent for each context of the kubeconfig
+    Up(up::Args),
     /// Show entities and their health
     Get(get::Args),
     /// Show entities and their health as they change
@@ -55,6 +58,7 @@ impl Command {
     /// When it cannot be done; the message says why and what to do.
     pub async fn run(self, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
         match self {
+            Self::Up(args) => Box::pin(up::run(args, hub, output)).await,
             Self::Get(args) => get::run(args, hub, output).await,
             Self::Watch(args) => watch::run(args, hub, output).await,
             Self::Explain(args) => explain::run(args, hub, output).await,

@@ -84,6 +84,14 @@ pub enum Error {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Something of `vitals up` does not start, or did not last.
+    #[error("cannot run {what}")]
+    Start {
+        /// Which.
+        what: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The comparison could not be made.
     #[error(transparent)]
     Oracle(#[from] crate::oracle::Error),
@@ -127,6 +135,7 @@ impl Error {
             | Self::Answer(_)
             | Self::Output(_)
             | Self::Encode { .. }
+            | Self::Start { .. }
             | Self::Oracle(_) => false,
         }
     }

@@ -74,7 +74,7 @@ pub fn pretty<M: Described>(message: &M) -> Result<String, Error> {
 /// # Errors
 /// As [`value`].
 pub fn yaml<M: Described>(message: &M) -> Result<String, Error> {
-    serde_saphyr::to_string(&value(message)?).map_err(|source| encode::<M>(source))
+    serde_saphyr::to_string(&mapped(message)?).map_err(|source| encode::<M>(source))
 }
 
 fn mapped<M: Described>(message: &M) -> Result<Mapped, Error> {

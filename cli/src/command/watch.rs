@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
-use vitals_proto::v1::{Entity, HealthStatus};
+use vitals_proto::v1::{Entity, EntityFilter, HealthStatus};
 
 use super::Outcome;
 use super::entity_filter::FilterArgs;
@@ -14,7 +14,7 @@ use crate::Error;
 use crate::args::{Format, HubArgs};
 use crate::follow::{self, Applied, Follower, Said, View};
 use crate::hub::Hub;
-use crate::output::{Output, terminal_size};
+use crate::output::{Output, Size, terminal_size};
 use crate::{progress, text};
 
 /// How often a table on a terminal is drawn at most, where something changed.
@@ -35,33 +35,58 @@ pub struct Args {
 
 pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
     let Args { filter, until_healthy } = args;
-    let hub = Hub::new(hub)?;
-    let mut follower = Follower::new(hub, filter.filter()?);
-    let mut watch =
-        Watch { output, view: View::default(), screen: Screen::default(), until_healthy };
-    let first = progress::during(watch.output, "waiting for the hub", follower.next()).await?;
-    let mut said = Some(first);
-    loop {
-        let said = match said.take() {
-            Some(first) => first,
-            None => watch.next(&mut follower).await?,
-        };
-        if watch.take(said, &mut follower).await? {
-            return Ok(Outcome::Fine);
-        }
+    let follower = Follower::new(Hub::new(hub)?, filter.filter()?);
+    let until = if until_healthy { Until::Healthy } else { Until::Stopped };
+    watch(follower, until, None, output).await
+}
+
+/// Shows all that passes the filter until the hub says no; with lines above the table, where it is drawn.
+pub(super) async fn follow(
+    hub: Hub,
+    filter: EntityFilter,
+    head: Head,
+    output: &mut Output,
+) -> Result<Outcome, Error> {
+    watch(Follower::new(hub, filter), Until::Stopped, Some(head), output).await
+}
+
+/// What stands above the table, made anew each time it is drawn.
+pub(super) struct Head(pub(super) Box<dyn Fn() -> Vec<String> + Send + Sync>);
+
+/// When a watch ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Stopped,
+    /// The view is whole and all in it is healthy.
+    Healthy,
+}
+
+async fn watch(
+    mut follower: Follower,
+    until: Until,
+    head: Option<Head>,
+    output: &mut Output,
+) -> Result<Outcome, Error> {
+    let screen = Screen { head, ..Screen::default() };
+    let mut watch = Watch { output, view: View::default(), screen, until };
+    let mut said = progress::during(watch.output, "waiting for the hub", follower.next()).await?;
+    while !watch.take(said, &mut follower).await? {
+        said = watch.next(&mut follower).await?;
     }
+    Ok(Outcome::Fine)
 }
 
 struct Watch<'a> {
     output: &'a mut Output,
     view: View,
     screen: Screen,
-    until_healthy: bool,
+    until: Until,
 }
 
 /// What stands on the terminal.
 #[derive(Default)]
 struct Screen {
+    head: Option<Head>,
     lines: usize,
     is_stale: bool,
     /// What is wrong with the connection.
@@ -127,7 +152,7 @@ impl Watch<'_> {
         if self.output.format == Format::Table && !self.draws() {
             self.tell(&applied)?;
         }
-        Ok(self.until_healthy && self.is_healthy())
+        Ok(self.until == Until::Healthy && self.is_healthy())
     }
 
     fn draws(&self) -> bool {
@@ -144,12 +169,11 @@ impl Watch<'_> {
     }
 
     fn trouble(&mut self, trouble: String) {
-        if self.draws() {
-            self.screen.trouble = trouble;
-            self.screen.is_stale = true;
-        } else {
+        if !self.draws() && self.screen.trouble != trouble {
             self.output.note(&trouble);
         }
+        self.screen.trouble = trouble;
+        self.screen.is_stale = true;
     }
 
     /// A line per change, for files and pipes.
@@ -218,6 +242,8 @@ impl Watch<'_> {
 /// Draws the table over the one that stands there.
 fn draw(output: &mut Output, screen: &mut Screen, view: &View) -> Result<(), Error> {
     let Some(size) = terminal_size().or(output.terminal) else { return Ok(()) };
+    // The last column stays free: a terminal that has written there may begin a new line.
+    let size = Size { columns: size.columns.saturating_sub(1), ..size };
     let lines = picture(output, screen, view, size);
     let mut frame = String::new();
     if screen.lines > 0 {
@@ -235,13 +261,9 @@ fn draw(output: &mut Output, screen: &mut Screen, view: &View) -> Result<(), Err
 }
 
 /// The lines that fit the terminal: the worst first where not all fit.
-fn picture(
-    output: &Output,
-    screen: &Screen,
-    view: &View,
-    size: crate::output::Size,
-) -> Vec<String> {
-    let rows_max = size.lines.saturating_sub(4).max(1);
+fn picture(output: &Output, screen: &Screen, view: &View, size: Size) -> Vec<String> {
+    let mut lines = screen.head.as_ref().map(|head| (head.0)()).unwrap_or_default();
+    let rows_max = size.lines.saturating_sub(4 + lines.len()).max(1);
     let mut entities: Vec<&Entity> = view.entities().values().collect();
     let hidden = entities.len().saturating_sub(rows_max);
     if hidden > 0 {
@@ -249,8 +271,10 @@ fn picture(
         entities.truncate(rows_max);
     }
     let table = super::get::table(entities, output.now());
-    let mut lines: Vec<String> =
-        table.render(output.paint, Some(size.columns)).lines().map(str::to_owned).collect();
+    for line in &mut lines {
+        *line = crate::table::shorten(&text::clean(line), size.columns);
+    }
+    lines.extend(table.render(output.paint, Some(size.columns)).lines().map(str::to_owned));
     let mut foot = Vec::new();
     if hidden > 0 {
         foot.push(format!("… and {hidden} more that are no worse"));

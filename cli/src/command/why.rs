@@ -55,11 +55,9 @@ fn show(
     let (word, name) = (output.paint.text(word, style), text::object(object));
     output.line(&format!("{name} in {} is {word}", object.cluster))?;
     if let Some(health) = health.as_ref().filter(|health| !health.message.is_empty()) {
-        output.line(&format!(
-            "  {}: {}",
-            text::clean(&health.reason),
-            text::clean(&health.message)
-        ))?;
+        let reason = if health.reason.is_empty() { "" } else { ": " };
+        let line = format!("  {}{reason}{}", health.reason, health.message);
+        output.line(&text::clean(&line))?;
     }
     if !unclaimed.is_empty() {
         output.line(&format!("It belongs to no entity: {}", text::clean(unclaimed)))?;

@@ -149,7 +149,7 @@ fn compare_membership(
         && object.text("/metadata/labels/vitals.dev~1entity").is_empty()
     {
         let has_name = |entity: &&str| entity.rsplit('/').next() == Some(&id.to_lowercase());
-        if !entities.iter().any(|entity| has_name(entity)) {
+        if !entities.iter().any(has_name) {
             differs("entity", format!("the label backstage.io/kubernetes-id={id}"), list(entities));
         }
     }

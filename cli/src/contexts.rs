@@ -1,0 +1,172 @@
+//! Which clusters `vitals up` watches: contexts of the kubeconfig, each asked whether it answers.
+//!
+//! Two contexts of one cluster are watched once; two clusters never share a name.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::join_all;
+use vitals_agent::kubernetes::{self, Cluster, Credentials};
+use vitals_proto::identity::{ClusterName, Uid};
+
+use crate::Error;
+
+/// How long a cluster may take to say that it is there.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which contexts.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ContextArgs {
+    /// Watch this context of the kubeconfig (repeat for several); the current one where left out
+    #[arg(long, value_name = "CONTEXT")]
+    context: Vec<String>,
+    /// Watch all contexts of the kubeconfig
+    #[arg(long, conflicts_with = "context")]
+    all_contexts: bool,
+    /// Kubeconfig; where left out, what KUBECONFIG names, else ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// A cluster to watch.
+pub struct Chosen {
+    /// What the hub will call it.
+    pub name: ClusterName,
+    /// The context.
+    pub context: String,
+    /// The connection.
+    pub cluster: Cluster,
+    /// Version of its API server, or why it does not answer.
+    pub answer: Result<String, String>,
+}
+
+/// The clusters to watch, and what was left out and why.
+///
+/// # Errors
+/// When there is no kubeconfig, no such context, or none of the clusters answers: the message says what to do.
+pub async fn choose(args: &ContextArgs) -> Result<(Vec<Chosen>, Vec<String>), Error> {
+    let ContextArgs { context, all_contexts, kubeconfig } = args;
+    let contexts = kubernetes::contexts(kubeconfig.as_deref()).map_err(|error| Error::Setting {
+        what: format!("a kubeconfig. {HINT}"),
+        source: error.into(),
+    })?;
+    let names = match (context.as_slice(), all_contexts, contexts.current) {
+        ([], true, _) => contexts.names.clone(),
+        ([], false, Some(current)) => vec![current],
+        ([], false, None) => {
+            return Err(Error::Usage(format!(
+                "the kubeconfig names no current context: choose by --context, or --all-contexts. {HINT}"
+            )));
+        }
+        (names, _, _) => names.to_vec(),
+    };
+    if let Some(unknown) = names.iter().find(|name| !contexts.names.contains(name)) {
+        return Err(Error::Usage(format!(
+            "the kubeconfig has no context {unknown:?}; it has {}",
+            contexts.names.join(", ")
+        )));
+    }
+    let asked = join_all(names.iter().map(|name| ask(name, kubeconfig.clone()))).await;
+    let (chosen, notes) = sift(asked.into_iter().collect::<Result<_, _>>()?);
+    if let Some(first) = chosen.first()
+        && chosen.iter().all(|it| it.answer.is_err())
+    {
+        let why = first.answer.clone().err().unwrap_or_default();
+        return Err(Error::Usage(format!(
+            "no cluster answers: context {} says {why}. {HINT}",
+            first.context
+        )));
+    }
+    Ok((chosen, notes))
+}
+
+const HINT: &str = "Give one that reaches a cluster (--kubeconfig, KUBECONFIG); without any cluster, \
+                    `make up` in a clone of the repository builds one to try Vitals on";
+
+struct Asked {
+    context: String,
+    cluster: Cluster,
+    answer: Result<(String, Uid), String>,
+}
+
+async fn ask(context: &str, kubeconfig: Option<PathBuf>) -> Result<Asked, Error> {
+    let credentials =
+        Credentials::Kubeconfig { path: kubeconfig, context: Some(context.to_owned()) };
+    let cluster = Cluster::connect(&credentials).await.map_err(|error| Error::Setting {
+        what: format!("context {context}"),
+        source: error.into(),
+    })?;
+    let answer = async {
+        let version = cluster.version(ANSWER_TIMEOUT).await.map_err(|error| error.to_string())?;
+        let uid = cluster.uid(ANSWER_TIMEOUT).await.map_err(|error| error.to_string())?;
+        Ok((version, uid))
+    };
+    let (context, answer) = (context.to_owned(), answer.await);
+    Ok(Asked { context, cluster, answer })
+}
+
+/// Names each; leaves out a second context of a cluster.
+fn sift(asked: Vec<Asked>) -> (Vec<Chosen>, Vec<String>) {
+    let (mut chosen, mut notes): (Vec<Chosen>, _) = (Vec::new(), Vec::new());
+    let (mut names, mut uids) = (BTreeSet::new(), BTreeSet::new());
+    for Asked { context, cluster, answer } in asked {
+        if let Ok((_, uid)) = &answer
+            && !uids.insert(uid.clone())
+        {
+            notes.push(format!("context {context} is left out: another one is the same cluster"));
+            continue;
+        }
+        let name = free_name(&ClusterName::slug(&context), &names);
+        names.insert(name.clone());
+        if let Err(why) = &answer {
+            notes.push(format!("context {context} does not answer yet: {why}"));
+        }
+        let answer = answer.map(|(version, _)| version);
+        chosen.push(Chosen { name, context, cluster, answer });
+    }
+    (chosen, notes)
+}
+
+/// The slug, with a number where it is taken.
+fn free_name(slug: &ClusterName, taken: &BTreeSet<ClusterName>) -> ClusterName {
+    let numbered = (2..).map(|number| ClusterName::slug(&format!("{slug}-{number}")));
+    let mut names = std::iter::once(slug.clone()).chain(numbered);
+    names.find(|name| !taken.contains(name)).unwrap_or_else(|| slug.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_clusters_never_share_a_name() {
+        let taken = ["eu-1", "eu-1-2"].map(|name| name.parse().unwrap()).into();
+        for (context, want) in [("EU 1", "eu-1-3"), ("us-1", "us-1")] {
+            assert_eq!(free_name(&ClusterName::slug(context), &taken).as_str(), want);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_cluster_it_is_said_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        let ask = |context: &[&str]| ContextArgs {
+            context: context.iter().map(|&it| it.to_owned()).collect(),
+            all_contexts: false,
+            kubeconfig: Some(file.clone()),
+        };
+        let message =
+            |result: Result<_, Error>| result.err().map(|error| error.to_string()).unwrap();
+        let none = message(choose(&ask(&[])).await);
+        assert!(none.contains("cannot use a kubeconfig") && none.contains("`make up`"), "{none}");
+        let config = "apiVersion: v1\nkind: Config\ncurrent-context: dead\n\
+                      clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+                      contexts: [{name: dead, context: {cluster: c, user: u}}]\nusers: [{name: u}]\n";
+        std::fs::write(&file, config).unwrap();
+        let dead = message(choose(&ask(&[])).await);
+        assert!(dead.contains("context dead says the API server does not answer"), "{dead}");
+        let unknown = message(choose(&ask(&["x"])).await);
+        assert_eq!(unknown, "the kubeconfig has no context \"x\"; it has dead");
+    }
+}

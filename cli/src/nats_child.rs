@@ -1,0 +1,240 @@
+//! A nats-server of our own, as a child process: for `vitals up`.
+//!
+//! It listens on a free port of this machine alone, wants a token that only this process knows, and keeps its streams in a
+//! folder. It is in a process group of its own, so that Ctrl-C does not end it before what still writes to it.
+//!
+//! Invariant: one server per folder, since two would ruin the store. A lock keeps a second `vitals up` away; a server
+//! that outlived the process that started it (`kill -9`) is found by its pid file, and ended first.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+use vitals_runtime::nats_server::NatsServer;
+
+/// It listens within a second; a large store takes longer to be read.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// It closes its store within this.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two looks whether it listens, or has gone.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Lines of its log that are shown when it does not start.
+const LOG_LINES: usize = 5;
+
+/// A nats-server that runs. Dropped, it is killed; [`NatsChild::stop`] lets it close its store.
+#[derive(Debug)]
+pub struct NatsChild {
+    child: Child,
+    url: String,
+    log: PathBuf,
+    /// Held for as long as it runs.
+    _lock: File,
+}
+
+/// Why there is no server. All are final until somebody changes what they name.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder cannot be used.
+    #[error("cannot use the folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another process uses the folder.
+    #[error(
+        "another `vitals up` uses {}: end it, or give this one a folder of its own by --data",
+        path.display()
+    )]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The server did not begin to listen.
+    #[error("nats-server does not start; the end of its log ({}):\n{said}", log.display())]
+    Start {
+        /// Its log.
+        log: PathBuf,
+        /// The end of it.
+        said: String,
+    },
+}
+
+impl NatsChild {
+    /// Starts a server with its store in `folder`, and waits until it listens.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, is in use, or the server does not start.
+    pub async fn start(server: &NatsServer, folder: &Path) -> Result<Self, Error> {
+        let unusable = |source| Error::Folder { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        let lock = File::create(folder.join("lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(Error::Taken { path: folder.to_owned() });
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        let files = Files::of(folder);
+        end_orphan(&files).await;
+        let token: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
+        files.write_config(&token).map_err(unusable)?;
+        let child = Command::new(&server.path)
+            .arg("--config")
+            .arg(&files.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(unusable)?;
+        let mut nats = Self { child, url: String::new(), log: files.log.clone(), _lock: lock };
+        let address = nats.listening(&files).await?;
+        nats.url = format!("nats://{token}@{address}");
+        Ok(nats)
+    }
+
+    /// Where clients connect, with the token.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Waits until it ends, which it does not of itself.
+    pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// What it logged last.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        last_lines(&self.log)
+    }
+
+    /// Lets it close its store, and waits for that.
+    pub async fn stop(mut self) {
+        if let Some(pid) = pid(self.child.id()) {
+            // An error means that it has gone.
+            kill(pid, Signal::SIGTERM).ok();
+        }
+        if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
+            tracing::warn!("nats-server does not end and is killed");
+            self.child.kill().await.ok();
+        }
+    }
+
+    async fn listening(&mut self, files: &Files) -> Result<String, Error> {
+        let end = Instant::now() + START_TIMEOUT;
+        let ports = files.ports(self.child.id());
+        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            if let Some(address) = read_ports(&ports) {
+                return Ok(address);
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+        Err(Error::Start { log: self.log.clone(), said: self.last_words() })
+    }
+}
+
+/// What is in the folder.
+struct Files {
+    folder: PathBuf,
+    config: PathBuf,
+    pid: PathBuf,
+    log: PathBuf,
+}
+
+impl Files {
+    fn of(folder: &Path) -> Self {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let (config, pid) = (folder.join("nats.conf"), folder.join("nats.pid"));
+        Self { config, pid, log: folder.join("nats.log"), folder }
+    }
+
+    /// Readable for its owner alone, since it holds the token.
+    fn write_config(&self, token: &str) -> std::io::Result<()> {
+        // NATS reads a quoted text as JSON does.
+        let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
+        let config = format!(
+            "server_name: vitals-up\nlisten: \"127.0.0.1:-1\"\nports_file_dir: {}\npid_file: {}\n\
+             log_file: {}\nlogfile_size_limit: 10MB\nauthorization {{ token: \"{token}\" }}\n\
+             jetstream {{ store_dir: {} }}\n",
+            quoted(&self.folder),
+            quoted(&self.pid),
+            quoted(&self.log),
+            quoted(&self.folder.join("nats")),
+        );
+        let mut options = File::options();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&self.config)?;
+        file.write_all(config.as_bytes())
+    }
+
+    /// Where the server of this process id says its ports.
+    fn ports(&self, pid: Option<u32>) -> PathBuf {
+        self.folder.join(format!("nats-server_{}.ports", pid.unwrap_or_default()))
+    }
+}
+
+/// Ends a server on this folder that outlived its parent. The lock is held, so it is nobody's.
+async fn end_orphan(files: &Files) {
+    let said = std::fs::read_to_string(&files.pid).unwrap_or_default();
+    let Some(id) = said.trim().parse::<u32>().ok() else { return };
+    let Some(pid) = pid(Some(id)).filter(|_| commands_our_config(id, &files.config)) else {
+        return;
+    };
+    tracing::info!(pid = id, "ending a nats-server that an earlier run left behind");
+    let end = Instant::now() + STOP_TIMEOUT;
+    let mut signal = Some(Signal::SIGTERM);
+    while kill(pid, signal.take()) != Err(Errno::ESRCH) {
+        if Instant::now() > end {
+            signal = Some(Signal::SIGKILL);
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+    std::fs::remove_file(files.ports(Some(id))).ok();
+}
+
+/// Whether the process was started with our configuration: process ids are used again.
+fn commands_our_config(pid: u32, config: &Path) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).or_else(|_| {
+        let mut ps = std::process::Command::new("ps");
+        ps.args(["-o", "command=", "-p", &pid.to_string()]).output().map(|output| output.stdout)
+    });
+    line.is_ok_and(|line| String::from_utf8_lossy(&line).contains(&*config.to_string_lossy()))
+}
+
+fn pid(id: Option<u32>) -> Option<Pid> {
+    id.and_then(|id| i32::try_from(id).ok()).filter(|id| *id > 0).map(Pid::from_raw)
+}
+
+/// `127.0.0.1:41234`, once the server has said it.
+fn read_ports(path: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Ports {
+        nats: Vec<String>,
+    }
+    let ports: Ports = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    ports.nats.first()?.strip_prefix("nats://").map(str::to_owned)
+}
+
+fn last_lines(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n")
+}
