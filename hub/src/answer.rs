@@ -1,13 +1,14 @@
 //! Answers questions from the core, between two batches.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
+use prost::Message as _;
 use vitals_hub_core::{Held, Hub, Time};
-use vitals_proto::identity::ObjectKey;
+use vitals_proto::identity::{ClusterName, ObjectKey};
 use vitals_proto::v1;
 
-use crate::query::{ObjectFilter, ObjectPage, Query, TreeRoot};
+use crate::query::{HeldObjects, ObjectFilter, ObjectPage, Query, TreeRoot};
+use crate::serve::PAGE_BYTES_MAX;
 use crate::view::Moment;
 
 /// Answers one. Who asked may have gone meanwhile; then the answer goes nowhere.
@@ -31,45 +32,56 @@ pub(crate) fn answer(hub: &Hub, query: Query, now: Time) {
 }
 
 /// The first objects of the page, ordered by cluster, kind, namespace and name.
-fn objects(hub: &Hub, page: &ObjectPage, now: Time) -> Vec<v1::HeldObjectState> {
-    let mut found = Vec::new();
+fn objects(hub: &Hub, page: &ObjectPage, now: Time) -> HeldObjects {
+    let mut first = Vec::new();
     for cluster in hub.clusters(now) {
-        if add_objects(hub, &cluster.name, page, &mut found).is_break() {
+        if first.len() <= page.count
+            && let Ok(name) = cluster.name.parse()
+        {
+            add_first(hub, &name, page, &mut first);
+        }
+    }
+    let mut found = HeldObjects::default();
+    let mut bytes = 0;
+    for held in first {
+        let state = state(hub, &held);
+        bytes += state.encoded_len();
+        let is_full = found.objects.len() == page.count || bytes > PAGE_BYTES_MAX;
+        if is_full && let Some(last) = found.objects.last().and_then(|last| last.object.as_ref()) {
+            found.next = ObjectKey::try_from(last).ok();
             break;
         }
+        found.objects.push(state);
     }
     found
 }
 
-/// Adds those of one cluster. Ends when the page is full.
-fn add_objects(
-    hub: &Hub,
-    cluster: &str,
+/// Adds the first objects of one cluster, up to one more than fit on the page: it tells that there is another page.
+fn add_first<'a>(
+    hub: &'a Hub,
+    cluster: &ClusterName,
     page: &ObjectPage,
-    found: &mut Vec<v1::HeldObjectState>,
-) -> ControlFlow<()> {
+    first: &mut Vec<Held<'a>>,
+) {
     let ObjectPage { filter, after, count } = page;
-    let after = after.as_ref().map(|key| (key.cluster().as_str(), order(key)));
-    let is_before = after.is_some_and(|(after, _)| cluster < after);
-    let Ok(name) = cluster.parse() else { return ControlFlow::Continue(()) };
-    if is_before || !is_in(&filter.clusters, cluster) {
-        return ControlFlow::Continue(());
+    let is_before = after.as_ref().is_some_and(|after| cluster < after.cluster());
+    if is_before || !is_in(&filter.clusters, cluster.as_str()) {
+        return;
     }
-    let after = after.filter(|(after, _)| *after == cluster).map(|(_, order)| order);
+    let after = after.as_ref().filter(|after| after.cluster() == cluster).map(order);
     // The store has no order: the first ones are picked out of it.
-    let mut first = BTreeMap::new();
-    for held in hub.store().objects(&name) {
+    let mut ordered = BTreeMap::new();
+    for held in hub.store().objects(cluster) {
         let place = (held.kind().resource(), held.namespace(), held.name());
         if after.is_some_and(|after| place <= after) || !passes(hub, filter, &held) {
             continue;
         }
-        first.insert(place, held);
-        if first.len() > count - found.len() {
-            first.pop_last();
+        ordered.insert(place, held);
+        if first.len() + ordered.len() > count + 1 {
+            ordered.pop_last();
         }
     }
-    found.extend(first.into_values().map(|held| state(hub, &held)));
-    if found.len() >= *count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    first.extend(ordered.into_values());
 }
 
 fn order(key: &ObjectKey) -> (&str, &str, &str) {

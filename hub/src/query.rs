@@ -47,7 +47,7 @@ pub enum Query {
         /// Which.
         page: ObjectPage,
         /// Where to.
-        answer: oneshot::Sender<Vec<v1::HeldObjectState>>,
+        answer: oneshot::Sender<HeldObjects>,
     },
 }
 
@@ -67,8 +67,17 @@ pub struct ObjectPage {
     pub filter: ObjectFilter,
     /// Only those after this one.
     pub after: Option<ObjectKey>,
-    /// At most so many.
+    /// At most so many; fewer where they are large.
     pub count: usize,
+}
+
+/// A page of objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeldObjects {
+    /// In order.
+    pub objects: Vec<v1::HeldObjectState>,
+    /// The last of them, where there are more.
+    pub next: Option<ObjectKey>,
 }
 
 /// Which objects. Fields narrow together; an empty field passes all.

@@ -6,7 +6,7 @@
 //!
 //! Time: a message counts at the broker's time of it; everything else at the [`BrokerClock`]'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +36,9 @@ const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Most things of the reader between two times that the core settles: bounds how long a change waits in a storm.
 const ITEMS_PER_SETTLE_MAX: usize = 8_192;
 
-/// Most questions answered between two batches.
+/// Most questions taken between two batches, and the time that is spent on them.
 const QUERIES_PER_SETTLE_MAX: usize = 64;
+const ANSWERING_MAX: Duration = Duration::from_millis(20);
 
 /// What wakes the loop.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ enum Event {
     Query(Query),
     /// Time passed.
     Tick,
+    /// Questions wait for which there was no time.
+    Again,
 }
 
 /// Where events come from.
@@ -91,7 +94,7 @@ pub struct Loop {
     /// All definitions; `None` before they were read once.
     definitions: Option<BTreeMap<EntityRef, Definition>>,
     /// Questions to be answered when all is settled.
-    queries: Vec<Query>,
+    queries: VecDeque<Query>,
 }
 
 /// The loop's inputs ended although the hub is not stopping. Final.
@@ -102,7 +105,7 @@ pub struct Unfed;
 impl Loop {
     /// Around a core that has read nothing.
     pub fn new(hub: Hub, clock: BrokerClock, outputs: Outputs) -> Self {
-        Self { hub, clock, outputs, definitions: None, queries: Vec::new() }
+        Self { hub, clock, outputs, definitions: None, queries: VecDeque::new() }
     }
 
     /// Runs until shutdown.
@@ -123,6 +126,7 @@ impl Loop {
                 Some(asked) = inputs.repaired.recv() => Event::Repaired(asked),
                 Some(definitions) = inputs.definitions.recv() => Event::Defined(definitions),
                 batch = inputs.batches.recv() => Event::Read(batch.ok_or(Unfed)?),
+                () = std::future::ready(()), if !self.queries.is_empty() => Event::Again,
                 Some(query) = inputs.queries.recv() => Event::Query(query),
             };
             let is_tick = matches!(event, Event::Tick);
@@ -167,10 +171,10 @@ impl Loop {
                 1
             }
             Event::Query(query) => {
-                self.queries.push(query);
+                self.queries.push_back(query);
                 1
             }
-            Event::Tick => 1,
+            Event::Tick | Event::Again => 1,
         }
     }
 
@@ -265,19 +269,27 @@ impl Loop {
                 }
             }
         }
-        let moment = Moment { position: self.hub.position().clone(), as_of: self.hub.as_of() };
+        let moment = Moment { position: self.hub.token_position(), as_of: self.hub.as_of() };
         self.outputs.view.publish(changes, moment);
         if clusters_changed {
             self.say_clusters(now);
         }
         self.say_readiness();
-        for query in std::mem::take(&mut self.queries) {
-            answer::answer(&self.hub, query, now);
-        }
+        self.answer(now);
         if is_tick {
             let statuses = self.outputs.view.statuses();
             let clock_offset_ms = self.clock.offset_ms();
             self.outputs.metrics.take(&self.hub, &statuses, now, clock_offset_ms);
+        }
+    }
+
+    /// Answers who asked first, for as long as there is time.
+    fn answer(&mut self, now: Time) {
+        let until = Instant::now() + ANSWERING_MAX;
+        while Instant::now() < until
+            && let Some(query) = self.queries.pop_front()
+        {
+            answer::answer(&self.hub, query, now);
         }
     }
 

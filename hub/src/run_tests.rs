@@ -10,7 +10,7 @@ use vitals_proto::rule::Rules;
 use vitals_proto::{FORMAT, limits, subject, v1};
 
 use super::*;
-use crate::query::{Desk, MayResume, ObjectFilter, ObjectPage, TreeRoot};
+use crate::query::{Desk, HeldObjects, MayResume, ObjectFilter, ObjectPage, TreeRoot};
 use crate::read::{LostReason, Operation, SnapshotReason};
 
 const STREAM: &str = "VITALS_OBJECTS";
@@ -307,12 +307,16 @@ async fn questions_are_answered_from_what_was_settled() {
         loop {
             let filter = ObjectFilter { namespaces: vec!["shop".into()], ..Default::default() };
             let page = ObjectPage { filter, after, count: 2 };
-            let objects = fixture.desk.ask(|answer| Query::Objects { page, answer }).await.unwrap();
-            let Some(last) = objects.last() else { break };
+            let HeldObjects { objects, next } =
+                fixture.desk.ask(|answer| Query::Objects { page, answer }).await.unwrap();
+            let last = objects.last().unwrap();
             assert_eq!(last.entities, [format!("workload:shop/{}", last.object.as_ref().unwrap().name)]);
             assert!(last.facts.is_some() && last.health.is_some());
-            after = Some(ObjectKey::try_from(last.object.as_ref().unwrap()).unwrap());
             names.extend(objects.into_iter().map(|it| it.object.unwrap().name));
+            if next.is_none() {
+                break;
+            }
+            after = next;
         }
         assert_eq!(names, ["a", "b", "c"]);
         let root = TreeRoot::Entity("workload:shop/a".parse().unwrap());

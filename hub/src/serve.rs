@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server as GrpcServer;
 use tonic::{Response, Status};
@@ -54,9 +54,19 @@ use raw_watch::{Watches, WithWatches};
 /// Most entries of a page, and how many there are where the client does not say.
 const PAGE_MAX: u32 = 1_000;
 
+/// Most bytes of a page, about: gRPC clients take 4 MiB at most unless told otherwise.
+pub(crate) const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Most trees that are watched: each is looked at again and again.
+const TREES_MAX: usize = 256;
+
 /// Silence on a connection after which it is pinged, and how long the answer may take.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Whose health is said; the empty name is the hub as a whole.
+const HEALTH_OF: [&str; 4] =
+    ["", "vitals.v1.EntityService", "vitals.v1.ClusterService", "vitals.v1.ObjectService"];
 
 /// Room for other calls beside the streams of a connection.
 const CALLS_PER_CONNECTION: usize = 100;
@@ -132,7 +142,8 @@ impl Server {
         let Self { listener, address: _, security, limits } = self;
         let tls = security.tls(tasks);
         let gate = Gate::new(limits, shared.metrics.clone());
-        let entities = entity::Entities { shared: Arc::clone(&shared), gate: Arc::clone(&gate) };
+        let trees = Arc::new(Semaphore::new(TREES_MAX));
+        let entities = entity::Entities { shared: Arc::clone(&shared), trees };
         let watches = Watches { shared: Arc::clone(&shared), gate: Arc::clone(&gate) };
         let entities = WithWatches { inner: EntityServiceServer::new(entities), watches };
         let clusters = ClusterServiceServer::new(cluster::ClusterReader { clusters, gate });
@@ -187,21 +198,26 @@ async fn report_health(
     mut readiness: watch::Receiver<Readiness>,
     stopping: CancellationToken,
 ) -> Result<(), Error> {
-    loop {
+    while !stopping.is_cancelled() {
         let status = match &*readiness.borrow_and_update() {
             Readiness::Ready => ServingStatus::Serving,
             Readiness::NotReady(_) => ServingStatus::NotServing,
         };
-        for service in ["", "vitals.v1.EntityService", "vitals.v1.ClusterService", "vitals.v1.ObjectService"] {
-            reporter.set_service_status(service, status).await;
-        }
+        say_health(&reporter, status).await;
         tokio::select! {
-            () = stopping.cancelled() => return Ok(()),
+            () = stopping.cancelled() => {}
             changed = readiness.changed() => if changed.is_err() {
                 stopping.cancelled().await;
-                return Ok(());
             }
         }
+    }
+    say_health(&reporter, ServingStatus::NotServing).await;
+    Ok(())
+}
+
+async fn say_health(reporter: &HealthReporter, status: ServingStatus) {
+    for service in HEALTH_OF {
+        reporter.set_service_status(service, status).await;
     }
 }
 

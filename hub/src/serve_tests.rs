@@ -125,7 +125,7 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
             Query::MayResume { answer, .. } => drop(answer.send(MayResume::Serve)),
             Query::Tree { answer, .. } => drop(answer.send(None)),
             Query::Explain { answer, .. } => drop(answer.send(None)),
-            Query::Objects { answer, .. } => drop(answer.send(Vec::new())),
+            Query::Objects { answer, .. } => drop(answer.send(Default::default())),
         }
     }
 }

@@ -61,6 +61,15 @@ impl Default for Bounds {
     }
 }
 
+/// Bounds of a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Entities.
+    pub count: usize,
+    /// Bytes of them, about: a page holds one more than fits, and one at least.
+    pub bytes: usize,
+}
+
 /// Up to where the core had read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
@@ -177,16 +186,26 @@ impl View {
         record.to_wire()
     }
 
-    /// The entities after `after` that pass, in order, at most `count`; and whether there are more.
+    /// The entities after `after` that pass, in order: at most `count`, and fewer where they have more than
+    /// `bytes`; and the last of them where there are more.
     pub fn page(
         &self,
         filter: &filter::Filter,
         after: Option<&EntityRef>,
-        count: usize,
+        most: Most,
     ) -> (Vec<v1::Entity>, Option<EntityRef>) {
+        let Most { count, bytes } = most;
         let mut records = self.passing_after(filter, after, count.saturating_add(1));
-        let more = records.len() > count;
+        let found = records.len();
         records.truncate(count);
+        let mut total = 0;
+        let fitting = records.iter().take_while(|record| {
+            let fits = total < bytes;
+            total += record.bytes();
+            fits
+        });
+        records.truncate(fitting.count());
+        let more = records.len() < found;
         let next = more.then(|| records.last().map(|record| record.entity.clone())).flatten();
         (records.iter().filter_map(|record| record.to_wire()).collect(), next)
     }

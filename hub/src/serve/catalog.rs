@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 use vitals_proto::identity::EntityRef;
 use vitals_proto::v1::{self, catalog_service_server::CatalogService};
 
 use super::error::Error;
-use super::page_size;
+use super::{PAGE_BYTES_MAX, page_size};
 use crate::definitions::{self, Definition, Store};
 
 /// Most definitions in one request.
@@ -53,11 +54,16 @@ impl CatalogService for Catalog {
         let count = page_size(count);
         let listed = self.store.list().await.map_err(Error::from)?;
         let is_after = |definition: &&v1::EntityDefinition| definition.r#ref > page_token;
-        let rest = listed.definitions.iter().filter(is_after);
-        let page: Vec<_> = rest.take(count + 1).cloned().collect();
-        let more = page.len() > count;
-        let definitions: Vec<_> = page.into_iter().take(count).collect();
-        let last = definitions.last().filter(|_| more);
+        let mut rest = listed.definitions.iter().filter(is_after).peekable();
+        let (mut definitions, mut bytes) = (Vec::new(), 0);
+        while definitions.len() < count
+            && bytes < PAGE_BYTES_MAX
+            && let Some(definition) = rest.next()
+        {
+            bytes += definition.encoded_len();
+            definitions.push(definition.clone());
+        }
+        let last = definitions.last().filter(|_| rest.peek().is_some());
         let next_page_token = last.map(|last| last.r#ref.clone()).unwrap_or_default();
         let revision = listed.revision;
         Ok(Response::new(v1::ListDefinitionsResponse { definitions, next_page_token, revision }))

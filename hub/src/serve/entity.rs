@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 use vitals_proto::identity::{EntityRef, ObjectKey};
 use vitals_proto::v1::{self, entity_service_server::EntityService};
 use vitals_runtime::http::Readiness;
 
 use super::error::Error;
-use super::limits::{Gate, Permit};
-use super::{page_size, unimplemented_stream};
+use super::{PAGE_BYTES_MAX, page_size, unimplemented_stream};
 use crate::query::{Query, TreeRoot};
+use crate::view::Most;
 use crate::view::filter::Filter;
 use crate::watch::Shared;
 
@@ -23,7 +24,7 @@ const TREE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Entities {
     pub(super) shared: Arc<Shared>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) trees: Arc<Semaphore>,
 }
 
 impl Entities {
@@ -91,7 +92,8 @@ impl EntityService for Entities {
                 Error::Invalid("page_token is not one that this method gave".to_owned())
             })?),
         };
-        let (entities, next) = self.shared.view.page(&filter, after.as_ref(), page_size(count));
+        let most = Most { count: page_size(count), bytes: PAGE_BYTES_MAX };
+        let (entities, next) = self.shared.view.page(&filter, after.as_ref(), most);
         let next_page_token = next.map(|next| next.to_string()).unwrap_or_default();
         Ok(Response::new(v1::ListEntitiesResponse { entities, next_page_token }))
     }
@@ -126,7 +128,7 @@ impl EntityService for Entities {
     ) -> Result<Response<Self::WatchEntityTreeStream>, Status> {
         let entity = request.get_ref().r#ref.parse().map_err(Error::from)?;
         let root = TreeRoot::Entity(entity);
-        let permit = self.gate.open(request.remote_addr()).map_err(Error::from)?;
+        let permit = Arc::clone(&self.trees).try_acquire_owned().map_err(|_| Error::Trees)?;
         let first = self.tree(root.clone()).await?;
         let watch = TreeWatch { entities: self.clone(), root, last: first.clone(), _permit: permit };
         let first = futures::stream::iter([Ok(v1::WatchEntityTreeResponse { tree: Some(first) })]);
@@ -189,7 +191,7 @@ struct TreeWatch {
     entities: Entities,
     root: TreeRoot,
     last: v1::GetEntityTreeResponse,
-    _permit: Permit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl TreeWatch {

@@ -17,6 +17,8 @@ pub(super) enum Error {
     NotFound(String),
     #[error(transparent)]
     Limit(#[from] Exceeded),
+    #[error("as many trees are watched here as can be: try another replica, or GetEntityTree")]
+    Trees,
     #[error(transparent)]
     Core(#[from] query::Error),
     #[error(transparent)]
@@ -39,7 +41,7 @@ impl From<Error> for Status {
         match error {
             Error::Invalid(_) | Error::Filter(_) | Error::Name(_) => Self::invalid_argument(message),
             Error::NotFound(_) => Self::not_found(message),
-            Error::Limit(_) => Self::resource_exhausted(message),
+            Error::Limit(_) | Error::Trees => Self::resource_exhausted(message),
             Error::Core(_) | Error::NotReady(_) => Self::unavailable(message),
             Error::Store(definitions::StoreError::Unavailable { .. }) => Self::unavailable(message),
             Error::Store(definitions::StoreError::Conflict { .. }) => Self::aborted(message),

@@ -10,7 +10,7 @@ use vitals_proto::v1::{self, object_service_server::ObjectService};
 
 use super::error::Error;
 use super::{page_size, unimplemented_stream};
-use crate::query::{ObjectFilter, ObjectPage, Query};
+use crate::query::{HeldObjects, ObjectFilter, ObjectPage, Query};
 use crate::watch::Shared;
 
 /// Most values in a filter of objects.
@@ -41,16 +41,10 @@ impl ObjectService for Objects {
             "" => None,
             token => Some(read_token(token)?),
         };
-        let count = page_size(count);
-        // One more than asked for tells whether there is a next page.
-        let page = ObjectPage { filter, after, count: count + 1 };
+        let page = ObjectPage { filter, after, count: page_size(count) };
         let ask = |answer| Query::Objects { page, answer };
-        let mut objects = self.shared.desk.ask(ask).await.map_err(Error::from)?;
-        let more = objects.len() > count;
-        objects.truncate(count);
-        let last = objects.last().filter(|_| more).and_then(|last| last.object.as_ref());
-        let last = last.map(ObjectKey::try_from).transpose().map_err(Error::from)?;
-        let next_page_token = last.map(|last| subject::object(&last)).unwrap_or_default();
+        let HeldObjects { objects, next } = self.shared.desk.ask(ask).await.map_err(Error::from)?;
+        let next_page_token = next.map(|last| subject::object(&last)).unwrap_or_default();
         Ok(Response::new(v1::ListObjectsResponse { objects, next_page_token }))
     }
 
