@@ -307,13 +307,12 @@ impl Replica {
         self.view.iter().filter_map(present).collect()
     }
 
-    /// A subscriber leaves with what it has seen. A hub that would not serve a resume from where it stands itself has not
-    /// proven what it shows, and gives a token that is good for a new snapshot only: here, none.
+    /// A subscriber leaves with what it has seen; nobody can who was given no token to resume from.
     pub fn leave(&self, now: i64) -> Option<Left> {
-        let (token, as_of) = (self.hub.position().clone(), Time::from_unix_ms(now));
-        let proven = self.hub.may_resume(&token, as_of, as_of) == MayResume::Serve;
+        let (token, as_of) = (self.hub.token_position(), Time::from_unix_ms(now));
         let scopes = self.scopes(now);
-        proven.then(|| Left { entities: self.entities(), token, as_of, scopes })
+        let given = token != Position::default();
+        given.then(|| Left { entities: self.entities(), token, as_of, scopes })
     }
 
     fn scopes(&self, now: i64) -> BTreeSet<String> {
@@ -326,8 +325,11 @@ impl Replica {
     pub fn resume(&self, left: &Left, now: i64) -> Result<Resumed, Violation> {
         let Left { entities, token, as_of, scopes } = left;
         // A stream that lost a heartbeat and what it spoke of leaves a new hub without a trace of that scope, until its agent
-        // speaks again. Only the digest shows it.
-        if !scopes.is_subset(&self.scopes(now)) {
+        // speaks again, and one of an agent that then fell silent is not proven. Only the digest shows it.
+        let is_fresh_here = self.hub.clusters(Time::from_unix_ms(now)).iter().all(|cluster| {
+            cluster.freshness.as_ref().map(v1::Freshness::state) == Some(v1::FreshnessState::Fresh)
+        });
+        if !scopes.is_subset(&self.scopes(now)) || !is_fresh_here {
             return Ok(Resumed::Anew);
         }
         match self.hub.may_resume(token, *as_of, Time::from_unix_ms(now)) {

@@ -51,6 +51,20 @@ impl Hub {
         wait.unwrap_or_else(|| self.are_clusters_proven())
     }
 
+    /// From where a reader may go on that has been sent all that is settled here. Empty, so that every hub answers with a new
+    /// snapshot, while this hub has not proven what it shows: what it lacks would be sent by nobody, neither here, where it
+    /// comes by repair but was touched before, nor at a hub that had it all the time.
+    #[must_use]
+    pub fn token_position(&self) -> Position {
+        let is_whole = self.streams.values().all(|stream| {
+            stream.own_snapshot().is_some() && stream.reading() != Reading::Snapshot
+        });
+        match self.are_clusters_proven() {
+            MayResume::Serve if is_whole => self.position.clone(),
+            MayResume::Serve | MayResume::Wait(_) | MayResume::Snapshot(_) => Position::default(),
+        }
+    }
+
     fn may_resume_stream(&self, point: &StreamPoint, as_of: Time) -> MayResume {
         let StreamPoint { stream: name, incarnation_unix_ns, sequence } = point;
         let Some(stream) = self.streams.get(name) else {
