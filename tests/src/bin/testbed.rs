@@ -1,10 +1,11 @@
 //! `vitals-testbed`: the testbed on the command line, for `make` and for people.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use vitals_tests::cluster::{Cluster, merged_kubeconfig};
 use vitals_tests::folder::Folder;
@@ -36,6 +37,7 @@ const SAMPLE_TIMEOUT: Duration = Duration::from_secs(60);
         vitals-testbed build             build everything now, so that the tests need not wait\n  \
         vitals-testbed up                one cluster with a sample application, until Ctrl-C\n  \
         vitals-testbed up --clusters 2   two of them in one kubeconfig, contexts east and west\n  \
+        vitals-testbed up -- vitals up   with Vitals on it, until that ends\n  \
         KUBECONFIG=PATH kubectl -n shop get pods\n"
 )]
 struct Args {
@@ -61,6 +63,9 @@ enum Command {
         /// Leave the clusters empty
         #[arg(long)]
         no_sample: bool,
+        /// Run this on the clusters (KUBECONFIG, and VITALS_DATA in a temporary folder, are set) and end with it
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
     },
     /// Print how many tests were skipped for want of a cluster, with their names
     Skipped {
@@ -88,8 +93,8 @@ async fn run(command: Command) -> Result<()> {
             say(&format!("all programs are in {}", tools::cache()?.display()));
             Ok(())
         }
-        Command::Up { clusters, nodes, kubeconfig, no_sample } => {
-            let up = Up { clusters, nodes, kubeconfig, sample: !no_sample };
+        Command::Up { clusters, nodes, kubeconfig, no_sample, command } => {
+            let up = Up { clusters, nodes, kubeconfig, sample: !no_sample, command };
             Box::pin(up.run()).await
         }
         Command::Skipped { forget } => print_skipped(forget),
@@ -101,6 +106,7 @@ struct Up {
     nodes: usize,
     kubeconfig: Option<PathBuf>,
     sample: bool,
+    command: Vec<OsString>,
 }
 
 impl Up {
@@ -123,6 +129,11 @@ impl Up {
             let here = wanted.display();
             std::fs::copy(&path, &wanted).with_context(|| format!("write {here}"))?;
             path = wanted;
+        }
+        if let [program, arguments @ ..] = self.command.as_slice() {
+            let mut command = tokio::process::Command::new(program);
+            command.args(arguments).env("KUBECONFIG", &path);
+            return run_to_its_end(command.env("VITALS_DATA", folder.path().join("data"))).await;
         }
         println!("{}", path.display());
         say(&format!("ready: export KUBECONFIG={}  (Ctrl-C ends it all)", path.display()));
@@ -148,6 +159,29 @@ async fn deploy_sample(cluster: &Cluster) -> Result<()> {
         objects::write_pod_status(&client, "shop", &pod, status).await?;
     }
     Ok(())
+}
+
+/// Runs a command on our terminal. Ctrl-C reaches it as it reaches us: it is waited for. Being asked to end is handed on.
+async fn run_to_its_end(command: &mut tokio::process::Command) -> Result<()> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let mut child = command.kill_on_drop(true).spawn().with_context(|| format!("run {program}"))?;
+    let mut ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                let status = status?;
+                ensure!(status.success(), "{program} ended with {status}");
+                return Ok(());
+            }
+            pressed = tokio::signal::ctrl_c() => pressed.context("wait for Ctrl-C")?,
+            _ = ended.recv() => {
+                if let Some(id) = child.id() {
+                    let pid = nix::unistd::Pid::from_raw(i32::try_from(id)?);
+                    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+                }
+            }
+        }
+    }
 }
 
 /// Ctrl-C, or being asked to end.
