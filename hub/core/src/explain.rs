@@ -7,8 +7,11 @@ use vitals_proto::{
 };
 
 use crate::{
-    entity::membership::Explanation,
-    graph::object::Object,
+    entity::{
+        membership::Explanation,
+        rule::{Bearer, Rule},
+    },
+    graph::{ObjectId, object::Object},
     picture::Picture,
     store::{Held, Store},
     time::Time,
@@ -22,11 +25,11 @@ impl Picture {
         let object = self.graph.get(id)?;
         let claims = self.membership.explain(&self.graph, &self.catalog, id);
         let unclaimed = if claims.is_empty() { self.unclaimed(object) } else { String::new() };
-        let claims = claims.into_iter().map(|Explanation { entity, rule, message, via }| v1::Claim {
-            r#ref: entity.to_string(),
-            rule: rule.code().to_owned(),
-            message,
-            via: via.into_iter().filter_map(|id| self.graph.key(id)).map(ObjectKey::to_ref).collect(),
+        let claims = claims.into_iter().map(|it| v1::Claim {
+            r#ref: it.claim.entity.to_string(),
+            rule: it.rule.code().to_owned(),
+            message: self.sentence(&it),
+            via: it.via.iter().filter_map(|id| self.graph.key(*id)).map(ObjectKey::to_ref).collect(),
         });
         Some(v1::ExplainObjectResponse {
             health: Some(object.assessment.to_health()),
@@ -34,6 +37,34 @@ impl Picture {
             unclaimed,
             held: store.get(key).map(|held| held_facts(&held)),
         })
+    }
+
+    fn sentence(&self, explanation: &Explanation) -> String {
+        let Explanation { rule, via, claim } = explanation;
+        let why = &claim.why;
+        let name = |id: &ObjectId| self.graph.key(*id).map(|key| format!("{} {}", key.kind().title(), key.name()));
+        let (Some(nearest), Some(last)) = (via.first().and_then(name), via.last().and_then(name)) else {
+            return match claim.bearer {
+                Bearer::Itself => format!("it {why}"),
+                Bearer::Template => format!("its pod template {why}"),
+            };
+        };
+        let which = match claim.bearer {
+            Bearer::Itself => "which",
+            Bearer::Template => "whose pod template",
+        };
+        match rule {
+            Rule::Selector if nearest == last => format!("it selects {last}, {which} {why}"),
+            Rule::Selector => format!("it selects {nearest}, under {last}, {which} {why}"),
+            Rule::LabelSelector
+            | Rule::KubernetesId
+            | Rule::VitalsEntity
+            | Rule::ArgoCd
+            | Rule::Flux
+            | Rule::Recommended
+            | Rule::Owner
+            | Rule::Derived => format!("it is under {last}, {which} {why}"),
+        }
     }
 
     fn unclaimed(&self, object: &Object) -> String {
@@ -67,7 +98,7 @@ fn held_facts(held: &Held<'_>) -> v1::HeldFacts {
         resource_version: held.resource_version().to_owned(),
         observed_at: Some(Time::from_unix_ms(held.observed_at_unix_ms()).to_wire()),
         revision: Some(crate::position::Position::at(&held.at()).to_wire()),
-        message_bytes: u64::try_from(held.message_bytes()).unwrap_or(u64::MAX),
+        message_bytes: held.message_bytes().into(),
         truncated,
     }
 }

@@ -9,7 +9,10 @@
 //!
 //! It tells nobody, and remembers of the past only since when a verdict holds.
 
+mod graves;
 mod judge;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +26,7 @@ use vitals_proto::{
 };
 
 pub use crate::entity::derived::Clusters;
+use self::graves::Graves;
 use crate::{
     catalog::{self, Catalog, Definition},
     entity::membership::Membership,
@@ -88,6 +92,7 @@ pub struct Picture {
     judged: BTreeMap<EntityRef, Judged>,
     dirty: BTreeMap<EntityRef, Dirty>,
     rechecks: BTreeSet<(Time, EntityRef)>,
+    graves: Graves,
 }
 
 /// An entity as it was judged last.
@@ -102,7 +107,8 @@ struct Judged {
 /// What touched an entity since it was judged last.
 #[derive(Debug, Default)]
 struct Dirty {
-    touched: Position,
+    /// `None`: nothing but time.
+    touched: Option<Position>,
     /// The latest time of it, where it has one.
     at: Option<Time>,
 }
@@ -135,6 +141,7 @@ impl Picture {
             judged: BTreeMap::new(),
             dirty: BTreeMap::new(),
             rechecks: BTreeSet::new(),
+            graves: Graves::default(),
         }
     }
 
@@ -147,27 +154,35 @@ impl Picture {
         now: Time,
     ) {
         let input = Input::Message(at, Some(now));
-        if let Some(id) = self.graph.find(key) {
-            self.touch_around(id, input);
+        let prepared = self.graph.prepare(key, facts, now);
+        let links = prepared.links;
+        if links == Links::Same {
+            let id = self.graph.put(prepared);
+            return self.touch_around(id, input);
         }
-        let upserted = self.graph.upsert(key, facts, now);
-        let id = upserted.id;
-        if upserted.links != Links::Same {
-            let moved = self.graph.dependents(id, upserted.links);
-            let ids = std::iter::once(id).chain(moved).chain(upserted.left);
-            self.reclaim(ids, input);
-        }
+        // What hangs on it may belong elsewhere: what hung on it before, and what does now.
+        let holders = self.graph.holders(&prepared);
+        let mut stirred = self.stir(&holders, links, input);
+        let id = self.graph.put(prepared);
+        let holders = self.graph.holders_of(id).into_iter().chain(holders).collect::<Vec<_>>();
+        stirred.extend(self.stir(&holders, links, input));
+        stirred.push(id);
+        self.reclaim(stirred, input);
         self.touch_around(id, input);
     }
 
     /// An object is gone. Touches the entities that it belonged to, also by the labels of its tombstone: here it may never
     /// have been held, or held with other labels.
     pub fn remove(&mut self, key: &ObjectKey, tombstone: Option<&v1::Tombstone>, at: &StreamPoint) {
-        self.take_out(key, Input::Message(at, None));
-        if let Some(tombstone) = tombstone {
-            let labels = Labels::from(&tombstone.labels);
+        let input = Input::Message(at, None);
+        let held = self.graph.find(key).and_then(|id| self.graph.get(id));
+        let labels = tombstone.map(|tombstone| Labels::from(&tombstone.labels));
+        // Without a tombstone nobody can have held it otherwise.
+        let otherwise = labels.filter(|labels| held.is_none_or(|held| held.labels != *labels));
+        self.take_out(key, input);
+        if let Some(labels) = otherwise {
             let named = self.membership.candidates(&self.graph, &self.catalog, key, &labels);
-            self.touch(named, Input::Message(at, None));
+            self.touch(named, input);
         }
     }
 
@@ -296,13 +311,20 @@ impl Picture {
 
     fn take_out(&mut self, key: &ObjectKey, input: Input<'_>) {
         let Some(id) = self.graph.find(key) else { return };
-        self.touch_around(id, input);
-        let mut left = self.graph.dependents(id, Links::Moved);
+        let holders = self.graph.holders_of(id);
+        let mut left = self.stir(&holders, Links::Moved, input);
         let (moved, renamed) = self.membership.release(&self.graph, id);
         left.extend(renamed);
         self.graph.remove(id);
         self.touch(moved, input);
+        left.extend(self.stir(&holders, Links::Moved, input));
         self.reclaim(left, input);
+    }
+
+    /// Touches what is around these, and gives all whose claims may depend on them.
+    fn stir(&mut self, ids: &[ObjectId], links: Links, input: Input<'_>) -> Vec<ObjectId> {
+        ids.iter().for_each(|id| self.touch_around(*id, input));
+        ids.iter().flat_map(|id| self.graph.dependents(*id, links)).collect()
     }
 
     fn reclaim(&mut self, ids: impl IntoIterator<Item = ObjectId>, input: Input<'_>) {
@@ -313,14 +335,11 @@ impl Picture {
     /// Touches all whose verdict can rest on an object: its own entities, and those of what controls it and what it controls.
     fn touch_around(&mut self, id: ObjectId, input: Input<'_>) {
         let own = self.membership.claims(id);
-        let mut near: BTreeSet<EntityRef> = own.iter().cloned().collect();
         let others = self.graph.controllers(id).into_iter().chain(self.graph.below(id));
-        for claims in others.map(|id| self.membership.claims(id)) {
-            // Mostly they are the same.
-            if claims != own {
-                near.extend(claims.iter().cloned());
-            }
-        }
+        let others = others.map(|id| self.membership.claims(id));
+        // Mostly they are the same.
+        let others: BTreeSet<&EntityRef> = others.filter(|claims| *claims != own).flatten().collect();
+        let near: Vec<EntityRef> = own.iter().chain(others).cloned().collect();
         self.touch(near, input);
     }
 
@@ -328,26 +347,29 @@ impl Picture {
     fn touch_cluster(&mut self, cluster: &ClusterName, input: Input<'_>) {
         let there = self.membership.entities().filter(|(_, members)| members.contains_key(cluster));
         let mut near: BTreeSet<EntityRef> = there.map(|(entity, _)| entity.clone()).collect();
-        let could = self.catalog.running().filter(|definition| definition.is_in(cluster));
-        near.extend(could.map(|definition| definition.entity.clone()));
+        let missing = self.catalog.running().filter(|definition| {
+            let is_nowhere = self.membership.members(&definition.entity).is_none();
+            definition.is_in(cluster) && (is_nowhere || definition.only_cluster().is_some())
+        });
+        near.extend(missing.map(|definition| definition.entity.clone()));
         self.touch(near, input);
     }
 
     fn touch(&mut self, entities: impl IntoIterator<Item = EntityRef>, input: Input<'_>) {
         for entity in entities {
             let dirty = self.dirty.entry(entity).or_default();
+            let touched = dirty.touched.get_or_insert_default();
             let at = match input {
                 Input::Message(point, at) => {
-                    dirty.touched.touch(point);
+                    touched.touch(point);
                     at
                 }
                 Input::Freshness(position, at) => {
-                    dirty.touched.merge(position);
+                    touched.merge(position);
                     Some(at)
                 }
                 Input::Definitions(revision) => {
-                    let held = dirty.touched.definitions_revision;
-                    dirty.touched.definitions_revision = held.max(revision);
+                    touched.definitions_revision = touched.definitions_revision.max(revision);
                     None
                 }
             };
@@ -357,7 +379,7 @@ impl Picture {
 
     /// An entity that is not there any more.
     fn bury(&mut self, entity: EntityRef, dirty: Dirty) -> Option<EntityChange> {
-        let Dirty { mut touched, .. } = dirty;
+        let mut touched = dirty.touched.unwrap_or_default();
         match self.judged.remove(&entity) {
             Some(judged) => {
                 touched.merge(&judged.touched);
@@ -368,6 +390,7 @@ impl Picture {
             None if !self.rules.hold(Rule::TouchedByInput) => return None,
             None => {}
         }
+        self.graves.put(&entity, &mut touched);
         Some(EntityChange { entity, touched, outcome: Outcome::Removed })
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn roll_up(
     freshness: Option<&ClusterFreshness>,
 ) -> Rolled {
     let tally = Tally::of(scene, members);
-    let never = ClusterFreshness::never_verified(scene.now);
+    let never = ClusterFreshness::never_verified(Time::MIN);
     let freshness = freshness.unwrap_or(&never);
     let live = judge(scene, cluster, &tally);
     let verdict = match stale_reason(freshness, &tally.kinds_that_matter) {
@@ -151,10 +151,8 @@ fn stale(
     cluster: &ClusterName,
     reason: Reason,
 ) -> v1::Verdict {
-    let state = match reason {
-        Reason::BlindSpot => FreshnessState::BlindSpot,
-        _ => freshness.state,
-    };
+    let blind_spot = reason == Reason::BlindSpot;
+    let state = if blind_spot { FreshnessState::BlindSpot } else { freshness.state };
     let why = if freshness.message.is_empty() { "it is not seen" } else { &freshness.message };
     let dimensions = live.dimensions.iter().map(|it| v1::Dimension {
         name: it.name.clone(),
@@ -169,7 +167,7 @@ fn stale(
         message: format!("not known in {cluster}: {why}; last known {}", sentence::word(live.status())),
         freshness: Some(v1::Freshness {
             state: state.into(),
-            since: Some(freshness.since.to_wire()),
+            since: (freshness.since != Time::MIN).then(|| freshness.since.to_wire()),
             message: freshness.message.clone(),
         }),
         last_known: live.status,

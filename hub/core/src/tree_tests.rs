@@ -1,1 +1,65 @@
-//! Tests.
+//! Trees of entities and around objects.
+
+use super::*;
+use crate::picture::testing::{Bench, TestObject, deployment, pod, replica_set, service};
+
+/// One line for each node.
+fn drawn(nodes: &[v1::TreeNode], indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in nodes {
+        let object = node.object.as_ref().unwrap();
+        let line = format!("{}{} {} {} [{}]", " ".repeat(indent), node.edge, object.kind, object.name, node.summary);
+        lines.push(line.trim_end().to_owned());
+        lines.extend(drawn(&node.children, indent + 1));
+    }
+    lines
+}
+
+fn shop() -> [TestObject; 5] {
+    let shop = deployment("eu-1", "pay/shop", "app=shop");
+    let set = replica_set("eu-1", "pay/shop-1", "app=shop").under(&shop);
+    let one = pod("eu-1", "pay/one").labelled("app=shop").under(&set);
+    let two = pod("eu-1", "pay/two").labelled("app=shop").under(&set).crashing();
+    [shop, set, one, two, service("eu-1", "pay/front", "app=shop")]
+}
+
+const WHOLE: [&str; 6] = [
+    " deployments.apps shop [3/3 ready]",
+    " owns replicasets.apps shop-1 [3/3 ready]",
+    "  owns pods one [ready]",
+    "  owns pods two [not ready, 6 restarts]",
+    " services front [1 ready]",
+    " selects deployments.apps shop [3/3 ready]",
+];
+
+#[test]
+fn of_an_entity() {
+    let objects = shop();
+    let bench = Bench::of(&objects);
+    let tree = bench.picture.tree(&"workload:pay/shop".parse().unwrap()).unwrap();
+    assert_eq!(tree.entity, Some(bench.entity("workload:pay/shop")));
+    assert_eq!(drawn(&tree.roots, 0), WHOLE);
+    assert_eq!(bench.picture.tree(&"workload:pay/none".parse().unwrap()), None);
+}
+
+#[test]
+fn around_an_object() {
+    let objects = shop();
+    let bench = Bench::of(&objects);
+    for object in &objects[..4] {
+        let tree = bench.picture.tree_around(&object.key).unwrap();
+        assert_eq!(drawn(&tree.roots, 0), WHOLE, "{object:?}");
+    }
+    assert_eq!(bench.picture.tree_around(&pod("eu-1", "pay/none").key), None);
+}
+
+#[test]
+fn owners_that_come_round_are_drawn_once() {
+    let round = deployment("eu-1", "pay/a", "");
+    let other = replica_set("eu-1", "pay/b", "").under(&round);
+    let round = round.under(&other);
+    let bench = Bench::of(&[round.clone(), other]);
+    let tree = bench.picture.tree_around(&round.key).unwrap();
+    assert_eq!(drawn(&tree.roots, 0).len(), 3);
+    assert!(bench.picture.tree(&"workload:pay/a".parse().unwrap()).is_some());
+}

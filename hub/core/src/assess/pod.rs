@@ -233,7 +233,8 @@ pub(crate) fn restarts(facts: &PodFacts) -> i32 {
             of_sidecars = of_sidecars.saturating_add(status.restarts);
         }
         let done = end(status).is_some_and(|end| end.exit_code == 0);
-        if !done && !(sidecar && status.started == Some(true)) {
+        let serves = sidecar && status.started == Some(true);
+        if !done && !serves {
             initializing = true;
             break;
         }

@@ -20,7 +20,7 @@ use vitals_proto::{
 
 use super::{
     derived::{Clusters, Derived},
-    rule::{self, Marks, OwnClaim, Rule},
+    rule::{self, Bearer, Marks, OwnClaim, Rule},
 };
 use crate::{
     catalog::Catalog,
@@ -42,11 +42,11 @@ pub(crate) struct Membership {
 /// Why an object belongs to an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Explanation {
-    pub(crate) entity: EntityRef,
     pub(crate) rule: Rule,
-    pub(crate) message: String,
-    /// Through which objects, the nearest first.
+    /// Through which objects, the nearest first; the last one makes the claim.
     pub(crate) via: Vec<ObjectId>,
+    /// What is claimed there.
+    pub(crate) claim: OwnClaim,
 }
 
 impl Membership {
@@ -196,10 +196,7 @@ impl Membership {
         id: ObjectId,
     ) -> Vec<Explanation> {
         let Some(object) = graph.get(id) else { return Vec::new() };
-        let own = |claim: OwnClaim| {
-            let OwnClaim { entity, rule, message } = claim;
-            Explanation { entity, rule, message, via: Vec::new() }
-        };
+        let own = |claim: OwnClaim| Explanation { rule: claim.rule, via: Vec::new(), claim };
         let explicit = rule::explicit(object, catalog);
         if !explicit.is_empty() {
             return explicit.into_iter().map(own).collect();
@@ -207,15 +204,14 @@ impl Membership {
         if let Some(controller) = heir_of(graph, id) {
             let inherited = self.explain(graph, catalog, controller);
             if !inherited.is_empty() {
-                let through = |it| through(graph, controller, it, Rule::Owner);
-                return inherited.into_iter().map(through).collect();
+                return inherited.into_iter().map(|it| it.through(controller, Rule::Owner)).collect();
             }
         }
         let mut selected: BTreeMap<EntityRef, Explanation> = BTreeMap::new();
         for backend in graph.in_order(backends(graph, id, object)) {
             for it in self.explain(graph, catalog, backend) {
-                let entity = it.entity.clone();
-                selected.entry(entity).or_insert_with(|| through(graph, backend, it, Rule::Selector));
+                let entity = it.claim.entity.clone();
+                selected.entry(entity).or_insert_with(|| it.through(backend, Rule::Selector));
             }
         }
         if !selected.is_empty() {
@@ -225,12 +221,12 @@ impl Membership {
             return vec![own(claim)];
         }
         let derived = is_derivable(object).then(|| self.derived.entity(&object.key)).flatten();
-        let message = format!(
-            "nothing claims it, and it is a top-level {}: the entity is named after it",
+        let why = format!(
+            "is a top-level {} that nothing claims, so that the entity is named after it",
             object.key.kind().title()
         );
-        let explanation = |entity| Explanation { entity, rule: Rule::Derived, message, via: Vec::new() };
-        derived.map(explanation).into_iter().collect()
+        let claim = |entity| OwnClaim { entity, rule: Rule::Derived, bearer: Bearer::Itself, why };
+        derived.map(claim).map(own).into_iter().collect()
     }
 
     /// All entities to which an object of these labels may have belonged that is not held: a deletion touches them too.
@@ -241,7 +237,7 @@ impl Membership {
         key: &ObjectKey,
         labels: &Labels,
     ) -> BTreeSet<EntityRef> {
-        let marks = Marks { key, labels, annotations: None, bearer: "it" };
+        let marks = Marks { key, labels, annotations: None, bearer: Bearer::Itself };
         let explicit = rule::explicit_by(marks, catalog);
         let own = explicit.into_iter().chain(rule::implicit_by(marks, catalog));
         let mut found: BTreeSet<EntityRef> = own.map(|claim| claim.entity).collect();
@@ -280,13 +276,10 @@ fn is_derivable(object: &Object) -> bool {
     }
 }
 
-fn through(graph: &Graph, id: ObjectId, claim: Explanation, rule: Rule) -> Explanation {
-    let Explanation { entity, message: why, mut via, .. } = claim;
-    let what = graph.key(id).map(|key| format!("{} {}", key.kind().title(), key.name()));
-    let what = what.unwrap_or_default();
-    let how = if rule == Rule::Owner { "it is controlled by" } else { "it selects" };
-    // The sentence of the first in the chain says it all; those between only add themselves.
-    let why = if via.is_empty() { format!(": {why}") } else { why.split_once(':').map(|(_, why)| format!(":{why}")).unwrap_or_default() };
-    via.insert(0, id);
-    Explanation { entity, rule, message: format!("{how} {what}{why}"), via }
+impl Explanation {
+    /// The same, inherited through an object.
+    fn through(mut self, id: ObjectId, rule: Rule) -> Self {
+        self.via.insert(0, id);
+        Self { rule, ..self }
+    }
 }

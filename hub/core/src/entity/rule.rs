@@ -65,8 +65,18 @@ impl Rule {
 pub(crate) struct OwnClaim {
     pub(crate) entity: EntityRef,
     pub(crate) rule: Rule,
-    /// One plain sentence.
-    pub(crate) message: String,
+    pub(crate) bearer: Bearer,
+    /// What the bearer does, as in `carries the label …`.
+    pub(crate) why: String,
+}
+
+/// What carries the labels that claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bearer {
+    /// The object.
+    Itself,
+    /// Its pod template.
+    Template,
 }
 
 /// What an object is marked with.
@@ -75,17 +85,16 @@ pub(crate) struct Marks<'a> {
     pub(crate) key: &'a ObjectKey,
     pub(crate) labels: &'a Labels,
     pub(crate) annotations: Option<&'a Labels>,
-    /// Who carries them, for sentences: `it` or `its pod template`.
-    pub(crate) bearer: &'static str,
+    pub(crate) bearer: Bearer,
 }
 
 impl<'a> Marks<'a> {
     /// Its own, then those of its template.
     fn of(object: &'a Object) -> impl Iterator<Item = Self> {
         let Object { key, labels, annotations, template, .. } = object;
-        let own = Self { key, labels, annotations: Some(annotations), bearer: "it" };
+        let own = Self { key, labels, annotations: Some(annotations), bearer: Bearer::Itself };
         let template = (!template.is_empty())
-            .then_some(Self { key, labels: template, annotations: None, bearer: "its pod template" });
+            .then_some(Self { key, labels: template, annotations: None, bearer: Bearer::Template });
         std::iter::once(own).chain(template)
     }
 
@@ -107,29 +116,29 @@ pub(crate) fn explicit_by(marks: Marks<'_>, catalog: &Catalog) -> Vec<OwnClaim> 
     let id = labels.name(KUBERNETES_ID);
     for definition in catalog.claiming(key, labels) {
         let entity = definition.entity.clone();
-        let (rule, message) = if definition.selects() {
+        let (rule, why) = if definition.selects() {
             let selector = &definition.wire.kubernetes_label_selector;
-            (Rule::LabelSelector, format!("the labels that {bearer} carries match `{selector}` of {entity}"))
+            (Rule::LabelSelector, format!("carries labels that match `{selector}` of {entity}"))
         } else {
             let id = id.unwrap_or_default();
-            (Rule::KubernetesId, format!("{bearer} carries the label {KUBERNETES_ID}: {id}"))
+            (Rule::KubernetesId, format!("carries the label {KUBERNETES_ID}: {id}"))
         };
-        claims.push(OwnClaim { entity, rule, message });
+        claims.push(OwnClaim { entity, rule, bearer, why });
     }
     let known = claims.iter().any(|claim| claim.rule == Rule::KubernetesId);
     if let Some(id) = id.filter(|_| !known)
         && let Ok(entity) = EntityRef::new("component", "default", id)
         && catalog.get(&entity).is_none()
     {
-        let message = format!("{bearer} carries the label {KUBERNETES_ID}: {id}, which no definition knows");
-        claims.push(OwnClaim { entity, rule: Rule::KubernetesId, message });
+        let why = format!("carries the label {KUBERNETES_ID}: {id}, which no definition knows");
+        claims.push(OwnClaim { entity, rule: Rule::KubernetesId, bearer, why });
     }
     let label = labels.name(VITALS_ENTITY).map(|text| ("label", text));
     let annotation = marks.annotation(VITALS_ENTITY).map(|text| ("annotation", text));
     for (what, text) in label.into_iter().chain(annotation) {
         if let Ok(entity) = text.parse() {
-            let message = format!("{bearer} carries the {what} {VITALS_ENTITY}: {text}");
-            claims.push(OwnClaim { entity, rule: Rule::VitalsEntity, message });
+            let why = format!("carries the {what} {VITALS_ENTITY}: {text}");
+            claims.push(OwnClaim { entity, rule: Rule::VitalsEntity, bearer, why });
         }
     }
     claims.sort_by(|a, b| (&a.entity, a.rule).cmp(&(&b.entity, b.rule)));
@@ -155,8 +164,8 @@ pub(crate) fn implicit_by(marks: Marks<'_>, catalog: &Catalog) -> Option<OwnClai
         |(rule, name, value)| {
             let entity = EntityRef::new("component", key.namespace(), value).ok()?;
             let what = if name == ARGO_TRACKING { "annotation" } else { "label" };
-            let message = format!("{bearer} carries the {what} {name} for {value}");
-            catalog.admits(&entity, key).then_some(OwnClaim { entity, rule, message })
+            let why = format!("carries the {what} {name} for {value}");
+            catalog.admits(&entity, key).then_some(OwnClaim { entity, rule, bearer, why })
         },
     )
 }

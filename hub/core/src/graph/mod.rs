@@ -65,20 +65,42 @@ pub(crate) struct Graph {
 #[derive(Debug, Default)]
 struct Namespace {
     services: BTreeSet<ObjectId>,
-    /// Pods, and workloads with a template.
-    backends: BTreeSet<ObjectId>,
+    /// Workloads, by the labels of their template.
+    workloads: BTreeSet<ObjectId>,
+    pods: BTreeSet<ObjectId>,
 }
 
-/// What an upsert did.
+impl Namespace {
+    fn of_kind(&mut self, kind: &Kind) -> &mut BTreeSet<ObjectId> {
+        match kind {
+            Kind::Service => &mut self.services,
+            Kind::Pod => &mut self.pods,
+            Kind::Deployment
+            | Kind::ReplicaSet
+            | Kind::StatefulSet
+            | Kind::DaemonSet
+            | Kind::Namespace
+            | Kind::Node
+            | Kind::Other(_) => &mut self.workloads,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.workloads.is_empty() && self.pods.is_empty()
+    }
+}
+
+/// An object as it is to be put.
 #[derive(Debug)]
-pub(crate) struct Upserted {
-    pub(crate) id: ObjectId,
+pub(crate) struct Prepared {
+    object: Object,
+    /// The object of that key as it is held now.
+    pub(crate) held: Option<ObjectId>,
+    /// What it changes.
     pub(crate) links: Links,
-    /// What hung on the object before its links changed: its claims may have come from there.
-    pub(crate) left: Vec<ObjectId>,
 }
 
-/// What an upsert did to the links of an object.
+/// What an object as it is now does to its links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links {
     /// It is new, or its UID or owners changed: all below it may belong elsewhere.
@@ -90,22 +112,29 @@ pub(crate) enum Links {
 }
 
 impl Graph {
-    /// Puts an object as it is now.
-    pub(crate) fn upsert(
+    /// Reads an object as it is now, and compares it with what is held of it.
+    pub(crate) fn prepare(
         &mut self,
         key: &ObjectKey,
         facts: Option<&v1::Facts>,
         now: Time,
-    ) -> Upserted {
+    ) -> Prepared {
         let object = Object::read(key, facts, &mut self.pool, now);
-        let Some(id) = self.find(key) else {
+        let held = self.find(key);
+        let before = held.and_then(|id| self.get(id));
+        let links = before.map_or(Links::Moved, |before| difference(before, &object));
+        Prepared { object, held, links }
+    }
+
+    /// Puts it.
+    pub(crate) fn put(&mut self, prepared: Prepared) -> ObjectId {
+        let Prepared { object, held, links } = prepared;
+        let Some(id) = held else {
             let id = self.insert(object);
             self.link_owners(id);
             self.link_selection(id);
-            return Upserted { id, links: Links::Moved, left: Vec::new() };
+            return id;
         };
-        let links = self.get(id).map_or(Links::Moved, |before| difference(before, &object));
-        let left = self.dependents(id, links);
         if links == Links::Moved {
             self.unlink_owners(id);
         }
@@ -121,7 +150,7 @@ impl Graph {
         if links != Links::Same {
             self.link_selection(id);
         }
-        Upserted { id, links, left }
+        id
     }
 
     /// All whose claims may depend on an object whose links change so: what it controls, and Services that select any of it.
@@ -248,12 +277,12 @@ impl Graph {
         self.selecting.get(&id).into_iter().flatten().copied()
     }
 
-    /// Services and backends of a namespace that match the labels of a pod: for a pod that is not held.
+    /// Services and workloads of a namespace that match the labels of a pod: for a pod that is not held.
     pub(crate) fn around(&self, cluster: &ClusterName, namespace: &str, labels: &Labels) -> Vec<ObjectId> {
         let Some(place) = self.namespaces.get(&(cluster.clone(), namespace.into())) else {
             return Vec::new();
         };
-        let all = place.services.iter().chain(&place.backends).copied();
+        let all = place.services.iter().chain(&place.workloads).copied();
         all.filter(|id| {
             self.get(*id).is_some_and(|object| {
                 let is_service = matches!(object.key.kind(), Kind::Service);
@@ -276,15 +305,31 @@ impl Graph {
         self.get(id).map(|object| &object.key)
     }
 
-    /// The object of a UID. Of several, which Kubernetes does not have, the first by key.
-    fn by_uid(&self, cluster: &ClusterName, uid: &Uid) -> Option<ObjectId> {
-        if uid.is_empty() {
-            return None;
-        }
+    /// The objects whose links an object changes as it goes from its place or comes to it: itself, and those of its UID, old
+    /// and new. Kubernetes has no two of one UID; a forged message could make them.
+    pub(crate) fn holders(&self, prepared: &Prepared) -> Vec<ObjectId> {
+        let new = self.of_uid(prepared.object.key.cluster(), &prepared.object.uid);
+        let old = prepared.held.into_iter().flat_map(|id| self.holders_of(id));
+        new.chain(old).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// An object, and those of its UID.
+    pub(crate) fn holders_of(&self, id: ObjectId) -> Vec<ObjectId> {
+        let others = self.get(id).map(|object| self.of_uid(object.key.cluster(), &object.uid));
+        let all: BTreeSet<_> = others.into_iter().flatten().chain([id]).collect();
+        all.into_iter().collect()
+    }
+
+    fn of_uid<'a>(&'a self, cluster: &'a ClusterName, uid: &'a Uid) -> impl Iterator<Item = ObjectId> + 'a {
         let found = self.by_uid.candidates(self.by_uid.hash(&(cluster, uid)));
-        let found = found.filter(|id| {
+        found.filter(move |id| {
             self.get(*id).is_some_and(|it| it.uid == *uid && it.key.cluster() == cluster)
-        });
+        })
+    }
+
+    /// The object of a UID. Of several the first by key.
+    fn by_uid(&self, cluster: &ClusterName, uid: &Uid) -> Option<ObjectId> {
+        let found = self.of_uid(cluster, uid);
         found.min_by(|a, b| self.key(*a).cmp(&self.key(*b)))
     }
 
@@ -339,11 +384,10 @@ impl Graph {
         let Some(place_key) = place(object) else { return };
         let is_service = matches!(object.key.kind(), Kind::Service);
         let place = self.namespaces.entry(place_key).or_default();
-        let own = if is_service { &mut place.services } else { &mut place.backends };
-        own.insert(id);
+        place.of_kind(object.key.kind()).insert(id);
         let pairs: Vec<_> = if is_service {
             let selects = |it: &&ObjectId| matches(&self.objects, id, **it);
-            place.backends.iter().filter(selects).map(|it| (id, *it)).collect()
+            place.workloads.iter().chain(&place.pods).filter(selects).map(|it| (id, *it)).collect()
         } else {
             let selects = |it: &&ObjectId| matches(&self.objects, **it, id);
             place.services.iter().filter(selects).map(|it| (*it, id)).collect()
@@ -358,9 +402,8 @@ impl Graph {
         let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
         let Some(place_key) = place(object) else { return };
         if let Some(place) = self.namespaces.get_mut(&place_key) {
-            place.services.remove(&id);
-            place.backends.remove(&id);
-            if place.services.is_empty() && place.backends.is_empty() {
+            place.of_kind(object.key.kind()).remove(&id);
+            if place.is_empty() {
                 self.namespaces.remove(&place_key);
             }
         }

@@ -38,17 +38,17 @@ impl Picture {
 
         let (mut touched, old_recheck) = match &before {
             Some(before) => (before.touched.clone(), before.recheck_at),
-            None => (Position::default(), None),
+            None => (self.graves.take(&entity), None),
         };
         self.reschedule(&entity, old_recheck, recheck_at);
-        let by_time = dirty.touched == Position::default();
         let same = held == Some(&state);
         let touches = !same || self.rules.hold(Rule::TouchedByInput);
-        if touches {
-            touched.merge(&dirty.touched);
-        }
-        if !same && by_time {
-            touched.merge(position);
+        match &dirty.touched {
+            Some(by) if touches => touched.merge(by),
+            Some(_) => {}
+            // Time alone: it is as of all that was read.
+            None if !same => touched.merge(position),
+            None => {}
         }
         let verdict = verdict_change(held, &state);
         let state = match before {
@@ -57,7 +57,7 @@ impl Picture {
         };
         let judged = Judged { state, touched: touched.clone(), recheck_at };
         let outcome = if same {
-            (touches && !by_time).then_some(Outcome::Touched)
+            (touches && dirty.touched.is_some()).then_some(Outcome::Touched)
         } else {
             Some(Outcome::Changed { state: Arc::new(judged.to_wire()), verdict })
         };

@@ -88,11 +88,12 @@ pub(crate) fn absent(
             (HealthStatus::Missing, Reason::NoObjects, message, FreshnessState::Fresh)
         }
     };
-    let freshness = match status {
-        HealthStatus::Unknown => dimension("freshness", status, reason),
-        _ => dimension("freshness", HealthStatus::Healthy, Reason::None),
+    let is_known = status == HealthStatus::Missing;
+    let freshness = if is_known {
+        dimension("freshness", HealthStatus::Healthy, Reason::None)
+    } else {
+        dimension("freshness", status, reason)
     };
-    let message_of = |known: bool| if known { String::new() } else { message.clone() };
     v1::Verdict {
         status: status.into(),
         severity: Severity::Warning.into(),
@@ -100,7 +101,7 @@ pub(crate) fn absent(
         freshness: Some(v1::Freshness {
             state: state.into(),
             since: unseen.map(|(_, it)| it.since.to_wire()),
-            message: message_of(status == HealthStatus::Missing),
+            message: if is_known { String::new() } else { message.clone() },
         }),
         next: next(definition, status),
         dimensions: vec![freshness],

@@ -31,10 +31,8 @@ pub(crate) fn tell(scene: Scene<'_>, cluster: &ClusterName, tally: &Tally, worst
     let Some(root) = graph.get(worst.object) else {
         return Told { message: worst.message.to_string(), cause: vec![], evidence: vec![], next: String::new() };
     };
-    let pod = scene.store.facts(&root.key).and_then(|facts| match facts.kind {
-        Some(Facts::Pod(pod)) => Some(pod),
-        _ => None,
-    });
+    let facts = scene.store.facts(&root.key).and_then(|facts| facts.kind);
+    let pod = if let Some(Facts::Pod(pod)) = facts { Some(pod) } else { None };
     let chain = worst.workload.filter(|it| *it != worst.object).into_iter().chain([worst.object]);
     let evidence = match &pod {
         Some(pod) => assess::pod::evidence(pod),
@@ -98,22 +96,17 @@ fn next(key: &ObjectKey, reason: Reason, pod: Option<&v1::PodFacts>) -> String {
         namespace => format!("kubectl -n {}", quoted(namespace)),
     };
     let container = pod.and_then(assess::pod::failing_container).map(quoted);
-    let previous = match reason {
-        Reason::ContainerCrashLooping
-        | Reason::PodNotReadyAfterRestart
-        | Reason::InitContainerFailing => " --previous",
-        _ => "",
-    };
-    match (reason, container) {
-        (
-            Reason::ContainerCrashLooping
-            | Reason::PodNotReadyAfterRestart
-            | Reason::InitContainerFailing
-            | Reason::PodFailed,
-            Some(container),
-        ) => format!("{kubectl} logs {name} -c {container}{previous}"),
-        (Reason::Paused, _) => format!("{kubectl} rollout resume {kind} {name}"),
-        (Reason::RolloutInProgress | Reason::OldReplicasPending, _) => {
+    let has_ended_before = matches!(
+        reason,
+        Reason::ContainerCrashLooping | Reason::PodNotReadyAfterRestart | Reason::InitContainerFailing
+    );
+    match container {
+        Some(container) if has_ended_before => {
+            format!("{kubectl} logs {name} -c {container} --previous")
+        }
+        Some(container) if reason == Reason::PodFailed => format!("{kubectl} logs {name} -c {container}"),
+        _ if reason == Reason::Paused => format!("{kubectl} rollout resume {kind} {name}"),
+        _ if matches!(reason, Reason::RolloutInProgress | Reason::OldReplicasPending) => {
             format!("{kubectl} rollout status {kind} {name}")
         }
         _ => format!("{kubectl} describe {kind} {name}"),

@@ -81,6 +81,7 @@ impl Tally {
         {
             tally.find(HealthStatus::Unknown, Reason::KindNotJudged, *first, None, "this hub has no rule for what there is".into());
         }
+        tally.note_kinds_below();
         tally.workloads.sort_by_key(|id| scene.graph.key(*id).map(place));
         tally
     }
@@ -143,13 +144,18 @@ impl Tally {
         self.add_assessment(id, Some(id), object);
         let assessment = &object.assessment;
         self.workload.add(assessment.status, assessment.reason);
-        match assessment.reason {
-            reason @ (Reason::Paused
-            | Reason::ProgressDeadlineExceeded
-            | Reason::RolloutInProgress
-            | Reason::OldReplicasPending
-            | Reason::GenerationNotObserved) => self.rollout.add(assessment.status, reason),
-            _ => self.rollout.add(HealthStatus::Healthy, Reason::None),
+        let of_the_rollout = matches!(
+            assessment.reason,
+            Reason::Paused
+                | Reason::ProgressDeadlineExceeded
+                | Reason::RolloutInProgress
+                | Reason::OldReplicasPending
+                | Reason::GenerationNotObserved
+        );
+        if of_the_rollout {
+            self.rollout.add(assessment.status, assessment.reason);
+        } else {
+            self.rollout.add(HealthStatus::Healthy, Reason::None);
         }
     }
 
@@ -230,24 +236,28 @@ impl Tally {
         self.recheck_at = Some(self.recheck_at.map_or(at, |held| held.min(at)));
     }
 
-    /// The kind itself, what would be below it, and what would be above it: without them the numbers are not whole.
+    /// The kind itself, and what would be above it.
     fn note_kinds(&mut self, graph: &Graph, id: ObjectId, object: &Object) {
         let kind = object.key.kind();
         if !self.kinds_that_matter.contains(kind) {
             self.kinds_that_matter.insert(kind.clone());
-            match kind {
-                Kind::Deployment => self.kinds_that_matter.extend([Kind::ReplicaSet, Kind::Pod]),
-                Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => {
-                    self.kinds_that_matter.insert(Kind::Pod);
-                }
-                Kind::Pod | Kind::Service | Kind::Node | Kind::Namespace | Kind::Other(_) => {}
-            }
         }
         if let Some(above) = object.controller().and_then(|owner| owner.kind.as_ref())
             && !self.kinds_that_matter.contains(above)
             && graph.controller(id).is_none()
         {
             self.kinds_that_matter.insert(above.clone());
+        }
+    }
+
+    /// What would be below the kinds that there are: without it the numbers are not whole.
+    fn note_kinds_below(&mut self) {
+        let kinds = &mut self.kinds_that_matter;
+        if kinds.contains(&Kind::Deployment) {
+            kinds.insert(Kind::ReplicaSet);
+        }
+        if kinds.iter().any(is_workload) {
+            kinds.insert(Kind::Pod);
         }
     }
 }
