@@ -52,7 +52,7 @@ const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
 
-/// At shutdown our consumer is removed; the server removes it anyway, a minute later.
+/// Removing a consumer may take this long; the server removes it anyway, a minute after its last use.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether a stream is read on behind what was read before.
@@ -152,13 +152,7 @@ impl Reader {
             () = stopping.cancelled() => None,
             unheard = self.read() => Some(unheard),
         };
-        if let Some(consumer) = self.consumer.take() {
-            let deleting =
-                self.context.delete_consumer_from_stream(&consumer, self.stream.as_str());
-            if !matches!(tokio::time::timeout(DETACH_TIMEOUT, deleting).await, Ok(Ok(_))) {
-                tracing::debug!(stream = %self.stream, consumer, "consumer left to the server");
-            }
-        }
+        self.detach().await;
         unheard.map_or(Ok(()), Err)
     }
 
@@ -183,10 +177,20 @@ impl Reader {
         }
     }
 
+    /// Removes our last consumer, in case the server still has it.
+    async fn detach(&mut self) {
+        let Some(consumer) = self.consumer.take() else { return };
+        let deleting = self.context.delete_consumer_from_stream(&consumer, self.stream.as_str());
+        if !matches!(tokio::time::timeout(DETACH_TIMEOUT, deleting).await, Ok(Ok(_))) {
+            tracing::debug!(stream = %self.stream, consumer, "consumer left to the server");
+        }
+    }
+
     /// Waits for the connection and attaches. Also says over the how-manieth connection.
     async fn attach(&mut self) -> Result<(Attached, u64), LostReason> {
         let mut state = self.connection.state();
         let connects = connects(&mut state).await?;
+        self.detach().await;
         let (context, stream) = (&self.context, self.stream.as_str());
         let attaching = attach::attach(context, stream, self.resume, self.mark);
         let attached = tokio::time::timeout(ATTACH_TIMEOUT, attaching).await;

@@ -26,13 +26,14 @@ pub use input::{Effect, Input, Message};
 pub use resume::MayResume;
 
 use crate::{
+    catalog,
     ingest::{
         burials::Burials,
         cluster::ClusterState,
         freshness::Seen,
         stream::{Arrival, StreamState},
     },
-    picture::Picture,
+    picture::{Picture, PictureConfig},
     position::{Position, StreamName, StreamPoint},
     store::Store,
     time::Time,
@@ -65,6 +66,7 @@ pub struct Hub {
     burials: Burials,
     picture: Picture,
     definitions: BTreeMap<String, v1::EntityDefinition>,
+    definition_problems: Vec<catalog::Error>,
     counters: Counters,
     effects: Vec<Effect>,
     /// What a snapshot has named so far. Only without [`Rule::SnapshotMerges`].
@@ -75,6 +77,12 @@ impl Hub {
     /// A hub that has read nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::with(settings, PictureConfig::default())
+    }
+
+    /// The same, with a picture of its own kind.
+    #[must_use]
+    pub fn with(settings: Settings, config: PictureConfig) -> Self {
         let Settings { rules, streams } = settings;
         Self {
             rules,
@@ -85,8 +93,9 @@ impl Hub {
             stirred: BTreeSet::new(),
             store: Store::default(),
             burials: Burials::default(),
-            picture: Picture::new(rules),
+            picture: Picture::with(rules, config),
             definitions: BTreeMap::new(),
+            definition_problems: Vec::new(),
             counters: Counters::default(),
             effects: Vec::new(),
             named: BTreeMap::new(),
@@ -192,6 +201,12 @@ impl Hub {
         self.definitions.values()
     }
 
+    /// What is wrong with those of them that were left out.
+    #[must_use]
+    pub fn definition_problems(&self) -> &[catalog::Error] {
+        &self.definition_problems
+    }
+
     /// What is held.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -266,7 +281,8 @@ impl Hub {
         self.position.definitions_revision = revision;
         let by_ref = definitions.iter().map(|definition| (definition.r#ref.clone(), definition));
         self.definitions = by_ref.map(|(name, definition)| (name, definition.clone())).collect();
-        self.picture.set_definitions(definitions, revision, &self.position);
+        self.definition_problems =
+            self.picture.set_definitions(definitions, revision, &self.position);
     }
 
     fn not_repaired(&mut self, cluster: &ClusterName, scope: &Scope, bucket: u8, now: Time) {

@@ -235,6 +235,49 @@ fn a_consumer_deleted_under_it_is_replaced() {
 }
 
 #[test]
+fn what_was_sent_and_did_not_arrive_is_noticed_and_read_again() {
+    test(async {
+        let nats = Nats::start().await?;
+        let stream = Stream::make(&nats).await?;
+        stream.publish(0..100, "old").await?;
+        let mut reader = Reader::start(&nats.url()).await?;
+        reader.begins(SnapshotReason::First, 100).await?;
+        reader.snapshot_ends().await?;
+        reader.idles().await?;
+        // Another client takes every second message from under the reader's nose. In the second round what is
+        // taken is the last one: only the idle heartbeat shows that it was sent.
+        for (published, last) in [(0..10, 110), (10..12, 112)] {
+            let _thief = stream.steal().await?;
+            stream.publish(published, "live").await?;
+            assert_eq!(reader.lost_by(BLIND_NOTICED).await?, LostReason::DeliveryGap);
+            reader.resumes(reader.sequence).await?;
+            reader.reads_up_to(last).await?;
+        }
+        reader.agrees_with(&stream).await
+    });
+}
+
+#[test]
+fn what_is_foreign_in_the_inbox_is_not_taken() {
+    test(async {
+        let nats = Nats::start().await?;
+        let stream = Stream::make(&nats).await?;
+        let mut reader = Reader::start(&nats.url()).await?;
+        reader.begins(SnapshotReason::First, 0).await?;
+        reader.snapshot_ends().await?;
+        let inbox = reader.inbox(&nats).await?;
+        // In one account, an agent can have the server answer into the inbox: no reply subject, no status.
+        let client = stream.context.client();
+        client.publish_with_reply(subject(1), inbox.clone(), "forged".into()).await?;
+        client.publish(inbox, "forged".into()).await?;
+        reader.reads_up_to(1).await?;
+        assert_eq!(reader.messages, 1);
+        reader.idles().await?;
+        reader.agrees_with(&stream).await
+    });
+}
+
+#[test]
 fn silence_is_noticed_in_time_and_its_end_too() {
     test(async {
         let nats = Nats::start().await?;

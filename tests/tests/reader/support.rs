@@ -74,6 +74,25 @@ impl Stream {
         Ok(())
     }
 
+    /// Asks for messages in the name of the one consumer, until dropped.
+    pub(crate) async fn steal(&self) -> Result<async_nats::Subscriber> {
+        let stream = self.context.get_stream(&self.config.name).await?;
+        let infos: Vec<_> = stream.consumers().collect().await;
+        let [Ok(info)] = infos.as_slice() else { bail!("{} consumers", infos.len()) };
+        let client = self.context.client();
+        let inbox = client.new_inbox();
+        let loot = client.subscribe(inbox.clone()).await?;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.config.name, info.name);
+        let request = r#"{"batch":1000,"expires":60000000000}"#;
+        client.publish_with_reply(subject, inbox, request.into()).await?;
+        vitals_tests::wait_for("the thief to be waiting", SOON, async || {
+            let info = stream.consumer_info(&info.name).await?;
+            Ok((info.num_waiting == 2).then_some(()))
+        })
+        .await?;
+        Ok(loot)
+    }
+
     /// How much the one consumer was sent, once that does not change any more.
     pub(crate) async fn delivered_when_still(&self) -> Result<u64> {
         let stream = self.context.get_stream(&self.config.name).await?;
@@ -133,6 +152,21 @@ impl Reader {
             sequence: 0,
             _supervisor: supervisor,
         })
+    }
+
+    /// The subject on which the server delivers to it.
+    pub(crate) async fn inbox(&self, nats: &Nats) -> Result<String> {
+        let page = nats.monitor("/connz?subs=1").await?;
+        let connections = page["connections"].as_array().into_iter().flatten();
+        let subjects =
+            connections.flat_map(|it| it["subscriptions_list"].as_array().into_iter().flatten());
+        let inboxes =
+            subjects.filter_map(|it| it.as_str()).filter(|it| it.starts_with("_INBOX_hub."));
+        // The other one, with a wildcard, is for the answers to requests.
+        let mut inboxes: Vec<_> = inboxes.filter(|it| !it.ends_with('*')).collect();
+        let inbox = inboxes.pop().context("no inbox")?.to_owned();
+        ensure!(inboxes.is_empty(), "{inboxes:?}");
+        Ok(inbox)
     }
 
     /// The next thing that is said, by then.
