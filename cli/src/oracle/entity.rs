@@ -220,14 +220,32 @@ impl Numbers {
     }
 }
 
-/// RESTARTS of a pod: of its containers and sidecars; while its init containers run, of those (`printPod`).
+/// RESTARTS of a pod, as `printPod` counts them: while it initialises those of the init containers so far, then those of
+/// its containers and sidecars.
 fn restarts(pod: &LiveObject) -> i64 {
-    let count =
-        |status: &Value| status.get("restartCount").and_then(Value::as_i64).unwrap_or_default();
-    pod.items("/status/containerStatuses")
-        .chain(pod.items("/status/initContainerStatuses"))
-        .map(count)
-        .sum()
+    let count = |status: &Value| status["restartCount"].as_i64().unwrap_or_default();
+    let is_sidecar = |status: &Value| {
+        let mut containers = pod.items("/spec/initContainers");
+        let container = containers.find(|it| it["name"] == status["name"]);
+        container.is_some_and(|it| it["restartPolicy"] == "Always")
+    };
+    let is_past = |status: &Value| {
+        let code = status.pointer("/state/terminated/exitCode").and_then(Value::as_i64);
+        let has_ended = code == Some(0);
+        has_ended || (is_sidecar(status) && status["started"] == true)
+    };
+    let init: Vec<&Value> = pod.items("/status/initContainerStatuses").collect();
+    let current = init.iter().position(|status| !is_past(status));
+    let is_initialized = pod
+        .items("/status/conditions")
+        .any(|it| it["type"] == "Initialized" && it["status"] == "True");
+    // The one that runs counts, those behind it do not yet.
+    let begun = init.iter().take(current.map_or(init.len(), |current| current + 1));
+    if current.is_some() && !is_initialized {
+        return begun.map(|status| count(status)).sum();
+    }
+    let sidecars: i64 = begun.filter(|status| is_sidecar(status)).map(|status| count(status)).sum();
+    sidecars + pod.items("/status/containerStatuses").map(count).sum::<i64>()
 }
 
 /// Who controls whom.
@@ -269,5 +287,54 @@ impl<'a> Index<'a> {
         let mut versions: Vec<&str> = versions.collect();
         versions.sort_unstable();
         format!("{} {}", object.resource_version(), versions.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn restarts_are_those_that_kubectl_shows() {
+        let status = |name: &str, restarts: i64, state: Value| json!({"name": name, "restartCount": restarts, "state": state, "started": true});
+        let (done, runs) = (json!({"terminated": {"exitCode": 0}}), json!({"running": {}}));
+        for (case, init, containers, want) in [
+            (
+                "containers",
+                vec![],
+                vec![status("a", 2, runs.clone()), status("b", 3, runs.clone())],
+                5,
+            ),
+            (
+                "init is past",
+                vec![status("i", 4, done.clone())],
+                vec![status("a", 2, runs.clone())],
+                2,
+            ),
+            (
+                "a sidecar counts",
+                vec![status("i", 4, done.clone()), status("side", 1, runs.clone())],
+                vec![status("a", 2, runs.clone())],
+                3,
+            ),
+            (
+                "initialising",
+                vec![
+                    status("side", 1, runs.clone()),
+                    status("i", 4, runs.clone()),
+                    status("j", 9, json!({})),
+                ],
+                vec![status("a", 2, json!({"waiting": {}}))],
+                5,
+            ),
+        ] {
+            let pod = LiveObject::new(json!({
+                "spec": {"initContainers": [{"name": "i"}, {"name": "side", "restartPolicy": "Always"}, {"name": "j"}]},
+                "status": {"initContainerStatuses": init, "containerStatuses": containers},
+            }));
+            assert_eq!(restarts(&pod), want, "{case}");
+        }
     }
 }
