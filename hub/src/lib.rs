@@ -24,6 +24,7 @@ pub mod clock;
 pub mod query;
 mod answer;
 pub mod repair;
+pub mod tell;
 pub mod run;
 pub mod view;
 mod token;

@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use vitals_hub_core::hub::{self, Effect, Hub, Input};
-use vitals_hub_core::picture::{self, EntityChange};
+use vitals_hub_core::picture::{self, EntityChange, VerdictChange};
+use vitals_hub_core::telling::Judged;
 use vitals_hub_core::{StreamName, Time};
 use vitals_proto::identity::EntityRef;
+use vitals_proto::v1;
 use vitals_runtime::http::Readiness;
 
 use crate::answer;
@@ -28,6 +30,7 @@ use crate::query::Query;
 use crate::read::{Batch, Message, ReadItem};
 use crate::repair::{Ask, Asked};
 use crate::serve::Clusters;
+use crate::tell::{self, Verdict, Verdicts};
 use crate::view::{Change, Moment, Outcome, View};
 
 /// Between two ticks: so much later, at most, is a silence noticed.
@@ -81,6 +84,8 @@ pub struct Outputs {
     pub readiness: watch::Sender<Readiness>,
     /// Requests for repair.
     pub asks: mpsc::Sender<Ask>,
+    /// Verdicts to be told.
+    pub verdicts: Verdicts,
     /// Figures.
     pub metrics: CoreMetrics,
 }
@@ -252,10 +257,14 @@ impl Loop {
         let now = self.now();
         let effects = if is_tick { self.hub.tick(now) } else { self.hub.settle(now) };
         let mut changes = Vec::new();
+        let mut verdicts = Vec::new();
         let mut clusters_changed = is_tick;
         for effect in effects {
             match effect {
-                Effect::Entity(change) => changes.push(seen(change)),
+                Effect::Entity(change) => {
+                    verdicts.extend(self.verdict(&change, now));
+                    changes.push(seen(change));
+                }
                 Effect::Cluster(_) => clusters_changed = true,
                 Effect::AskRepair { cluster, request } => self.ask_repair(Ask { cluster, request }),
                 Effect::HubBlind { stream, since, reason } => {
@@ -271,6 +280,7 @@ impl Loop {
         }
         let moment = Moment { position: self.hub.token_position(), as_of: self.hub.as_of() };
         self.outputs.view.publish(changes, moment);
+        self.outputs.verdicts.hand(verdicts.into_iter());
         if clusters_changed {
             self.say_clusters(now);
         }
@@ -293,9 +303,23 @@ impl Loop {
         }
     }
 
+    /// What is to be told of a change: another status or reason over all clusters.
+    fn verdict(&self, change: &EntityChange, now: Time) -> Option<Verdict> {
+        let picture::Outcome::Changed { state, verdict: VerdictChange::Changed } = &change.outcome
+        else {
+            return None;
+        };
+        let as_of = Some(self.hub.as_of().to_wire());
+        let position = v1::Position { as_of, ..self.hub.position().to_wire() };
+        let verdict = state.verdict.clone().filter(|_| tell::is_told(state))?;
+        let at = verdict.since.as_ref().map_or(now, Time::from_wire);
+        Some(Verdict { entity: change.entity.clone(), judged: Judged { verdict, at, position } })
+    }
+
     fn ask_repair(&mut self, ask: Ask) {
         if let Err(error) = self.outputs.asks.try_send(ask) {
-            let (mpsc::error::TrySendError::Full(ask) | mpsc::error::TrySendError::Closed(ask)) = error;
+            let (mpsc::error::TrySendError::Full(ask) | mpsc::error::TrySendError::Closed(ask)) =
+                error;
             self.outputs.metrics.repairs_not_sent.inc();
             self.repaired(&ask.unanswered());
         }

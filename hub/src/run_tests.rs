@@ -48,6 +48,7 @@ impl Fixture {
             clusters: clusters_out,
             readiness: readiness_out,
             asks: asks_out,
+            verdicts: crate::tell::Verdicts::new().0,
             metrics: CoreMetrics::default(),
         };
         let hub = Hub::new(Settings { rules: Rules::ALL, streams: vec![STREAM.into()] });
@@ -231,7 +232,11 @@ async fn a_hub_whose_clock_is_wrong_marks_nobody_lost_and_a_silent_agent_is() {
         fixture.begin().await;
         fixture.deployment("web", 3).await;
         fixture.beat_for(Duration::from_secs(60)).await;
-        assert_eq!(fixture.freshness(), v1::FreshnessState::Fresh, "though our clock is an hour ahead");
+        assert_eq!(
+            fixture.freshness(),
+            v1::FreshnessState::Fresh,
+            "though our clock is an hour ahead"
+        );
         let began = Instant::now();
         fixture.until("lost", |it| it.freshness() == v1::FreshnessState::AgentLost).await;
         assert!(began.elapsed() <= limits::SILENCE_MAX, "{:?}", began.elapsed());
@@ -289,7 +294,9 @@ async fn repairs_are_asked_for_and_what_finds_no_room_counts_as_unanswered() {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(300), asked).await.expect("the other is asked for later");
+        tokio::time::timeout(Duration::from_secs(300), asked)
+            .await
+            .expect("the other is asked for later");
     })
     .await;
 }
@@ -310,7 +317,10 @@ async fn questions_are_answered_from_what_was_settled() {
             let HeldObjects { objects, next } =
                 fixture.desk.ask(|answer| Query::Objects { page, answer }).await.unwrap();
             let last = objects.last().unwrap();
-            assert_eq!(last.entities, [format!("workload:shop/{}", last.object.as_ref().unwrap().name)]);
+            assert_eq!(
+                last.entities,
+                [format!("workload:shop/{}", last.object.as_ref().unwrap().name)]
+            );
             assert!(last.facts.is_some() && last.health.is_some());
             names.extend(objects.into_iter().map(|it| it.object.unwrap().name));
             if next.is_none() {

@@ -32,6 +32,7 @@ use crate::repair;
 use crate::run::{Inputs, Loop, Outputs};
 use crate::serve::{self, Clusters, Security, SecurityError, Server, Sources};
 use crate::streams::{self, Streams, check_strict};
+use crate::tell::{self, Verdict, Verdicts};
 use crate::view::View;
 use crate::watch::Shared;
 
@@ -118,7 +119,9 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
     tracing::info!(%grpc, http = %http_address, "listening");
 
     let (asks, asked) = mpsc::channel(repair::REQUESTS_WAITING_MAX);
-    let outputs = Outputs { view, clusters, readiness, asks, metrics: metrics.core.clone() };
+    let (verdicts, judged) = Verdicts::new();
+    let metrics_of_core = metrics.core.clone();
+    let outputs = Outputs { view, clusters, readiness, asks, verdicts, metrics: metrics_of_core };
     let boot = Boot {
         tasks: tasks.clone(),
         connection: connection.clone(),
@@ -127,6 +130,7 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
         files: definitions,
         metrics: metrics.read,
         asked,
+        judged,
     };
     tasks.spawn("core", boot.run(outputs, queries));
     Ok(Started { grpc, http: http_address, readiness: ready, connection })
@@ -160,23 +164,29 @@ struct Boot {
     files: Vec<PathBuf>,
     metrics: read::Metrics,
     asked: mpsc::Receiver<repair::Ask>,
+    judged: mpsc::Receiver<Verdict>,
 }
 
 impl Boot {
-    async fn run(self, outputs: Outputs, queries: mpsc::Receiver<crate::query::Query>) -> Result<(), BootError> {
+    async fn run(
+        self,
+        outputs: Outputs,
+        queries: mpsc::Receiver<crate::query::Query>,
+    ) -> Result<(), BootError> {
         let stopping = self.tasks.stopping();
         tokio::select! {
             () = stopping.cancelled() => return Ok(()),
             found = self.until_streams(&outputs.readiness) => found?,
         }
-        let Self { tasks, connection, streams, store, files, metrics, asked } = self;
+        let Self { tasks, connection, streams, store, files, metrics, asked, judged } = self;
         let names = streams.objects.iter().map(|stream| StreamName::from(stream.name.as_str()));
         let hub = Hub::new(Settings { rules: Rules::ALL, streams: names.collect() });
         let batches = read::start(&tasks, &connection, streams.objects.clone(), &metrics);
         let definitions = store.watch(&tasks, &connection, &metrics);
         let (answers, repaired) = mpsc::channel(ANSWERS_WAITING_MAX);
         let client = connection.client().clone();
-        tasks.spawn("repair", repair::run(client, asked, answers, stopping.clone()));
+        tasks.spawn("repair", repair::run(client.clone(), asked, answers, stopping.clone()));
+        tasks.spawn("telling", tell::run(jetstream::new(client), judged, stopping.clone()));
         if !files.is_empty() {
             tasks.spawn_finite("loading of definitions", load(files, store, stopping.clone()));
         }

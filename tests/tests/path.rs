@@ -1,14 +1,19 @@
 //! The whole path, from a write at the API server to what a subscriber is told, on two real clusters.
 
 use anyhow::{Result, ensure};
+use async_nats::jetstream;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use prost::Message as _;
 use serde_json::json;
-use vitals_proto::v1::{EntityFilter, HealthStatus};
+use vitals_proto::{
+    subject,
+    v1::{EntityFilter, HealthStatus, HealthTransition, Verdict},
+};
 use vitals_tests::{
     Cluster, cluster_test,
     fleet::{Fleet, SOON, Told},
-    objects, pod_status,
+    objects, pod_status, wait_for,
 };
 
 #[test]
@@ -99,6 +104,44 @@ fn an_entity_over_two_clusters_is_followed_through_its_life() {
         for cluster in [&east, &west] {
             fleet.assert_true(cluster).await?;
         }
-        Ok(())
+        ensure_told_once(&fleet, shop).await
     });
+}
+
+/// What is told of an entity: each change of its health once, in order, each going on from the one before.
+async fn ensure_told_once(fleet: &Fleet, reference: &str) -> Result<()> {
+    let context = jetstream::new(async_nats::connect(fleet.nats.url()).await?);
+    let told = wait_for("the last change to be told", SOON, async || {
+        let told = told(&context, reference).await?;
+        let is_degraded = |it: &HealthTransition| status(&it.after) == Some(HealthStatus::Degraded);
+        let degraded_at = told.iter().position(is_degraded);
+        Ok(degraded_at.is_some_and(|at| at + 1 < told.len()).then_some(told))
+    })
+    .await?;
+    for (index, transition) in (0..).zip(&told) {
+        ensure!(transition.generation == index + 1, "{told:#?}");
+        ensure!(transition.position.is_some() && transition.at.is_some(), "{transition:?}");
+    }
+    for pair in told.windows(2) {
+        ensure!(pair[0].after == pair[1].before, "{pair:#?}");
+    }
+    Ok(())
+}
+
+fn status(verdict: &Option<Verdict>) -> Option<HealthStatus> {
+    verdict.as_ref().map(Verdict::status)
+}
+
+async fn told(context: &jetstream::Context, reference: &str) -> Result<Vec<HealthTransition>> {
+    let stream = context.get_stream("VITALS_HEALTH").await?;
+    let state = stream.cached_info().state.clone();
+    let subject = subject::health(&reference.parse()?);
+    let mut told = Vec::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await?;
+        if message.subject.as_str() == subject {
+            told.push(HealthTransition::decode(message.payload)?);
+        }
+    }
+    Ok(told)
 }

@@ -1,0 +1,289 @@
+//! Tells changes of health: publishes each transition of an entity to `VITALS_HEALTH`, once, and keeps in `vitals_state` what
+//! was told.
+//!
+//! Behind the loop. What is told, and what an answer means, the core decides ([`vitals_hub_core::telling`]); here it is
+//! performed: several entities at once, one transition of each at a time. Nothing is told before `vitals_state` was read.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use vitals_hub_core::telling::{Answer, Judged, Teller, Telling};
+use vitals_proto::identity::EntityRef;
+use vitals_proto::{subject, token, v1};
+use vitals_runtime::backoff::Backoff;
+
+use crate::read;
+use crate::streams::STATE_BUCKET;
+
+/// Most verdicts that wait for the teller. Beyond, the loop keeps the latest of each entity.
+pub const VERDICTS_WAITING_MAX: usize = 4_096;
+
+/// Most transitions under way.
+const UNDER_WAY_MAX: usize = 64;
+
+/// Between attempts to read what was told, or to tell it.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Name of the stream of transitions.
+const HEALTH_STREAM: &str = "VITALS_HEALTH";
+
+/// A verdict that differs from the one before.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Whose.
+    pub entity: EntityRef,
+    /// What, and where the hub stood.
+    pub judged: Judged,
+}
+
+/// Where the loop puts verdicts. Never makes it wait: what the teller cannot take yet is kept, the latest of each entity.
+#[derive(Debug)]
+pub struct Verdicts {
+    sender: mpsc::Sender<Verdict>,
+    waiting: BTreeMap<EntityRef, Judged>,
+}
+
+impl Verdicts {
+    /// With the queue that [`run`] reads.
+    pub fn new() -> (Self, mpsc::Receiver<Verdict>) {
+        let (sender, receiver) = mpsc::channel(VERDICTS_WAITING_MAX);
+        (Self { sender, waiting: BTreeMap::new() }, receiver)
+    }
+
+    /// Hands over as much as there is room for, in order for each entity.
+    pub fn hand(&mut self, verdicts: impl Iterator<Item = Verdict>) {
+        while let Some((entity, judged)) = self.waiting.pop_first() {
+            if let Err(entity) = self.try_send(entity, judged) {
+                tracing::debug!(%entity, "verdicts wait to be told");
+                break;
+            }
+        }
+        for Verdict { entity, judged } in verdicts {
+            if self.waiting.is_empty() {
+                // What has no room is kept by `try_send`.
+                self.try_send(entity, judged).ok();
+            } else {
+                self.waiting.insert(entity, judged);
+            }
+        }
+    }
+
+    fn try_send(&mut self, entity: EntityRef, judged: Judged) -> Result<(), EntityRef> {
+        self.sender.try_send(Verdict { entity, judged }).map_err(|error| {
+            let Verdict { entity, judged } = match error {
+                mpsc::error::TrySendError::Full(verdict)
+                | mpsc::error::TrySendError::Closed(verdict) => verdict,
+            };
+            self.waiting.insert(entity.clone(), judged);
+            entity
+        })
+    }
+}
+
+/// Whether a verdict is told. What a hub does not see itself is no news of the entity: it was never verified here, or the hub
+/// is cut from NATS.
+pub fn is_told(entity: &v1::Entity) -> bool {
+    entity.clusters.iter().all(|cluster| {
+        let freshness = cluster.verdict.as_ref().and_then(|verdict| verdict.freshness.as_ref());
+        match freshness.map(v1::Freshness::state).unwrap_or_default() {
+            v1::FreshnessState::Unspecified
+            | v1::FreshnessState::Unverified
+            | v1::FreshnessState::HubBlind => false,
+            v1::FreshnessState::Fresh
+            | v1::FreshnessState::BlindSpot
+            | v1::FreshnessState::ApiServerUnreachable
+            | v1::FreshnessState::AgentLost
+            | v1::FreshnessState::Conflict => true,
+        }
+    })
+}
+
+/// Tells until shutdown.
+pub async fn run(
+    context: Context,
+    mut verdicts: mpsc::Receiver<Verdict>,
+    stopping: CancellationToken,
+) -> Result<(), std::convert::Infallible> {
+    let teller = tokio::select! {
+        () = stopping.cancelled() => return Ok(()),
+        teller = load(&context) => teller,
+    };
+    let mut shell = Shell { context, teller, under_way: FuturesUnordered::new() };
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return Ok(()),
+            Some(verdict) = verdicts.recv(), if shell.under_way.len() < UNDER_WAY_MAX => {
+                shell.judge(verdict);
+            }
+            Some((entity, answer)) = shell.under_way.next() => shell.answer(&entity, answer),
+        }
+    }
+}
+
+type UnderWay = Pin<Box<dyn Future<Output = (EntityRef, Answer)> + Send>>;
+
+struct Shell {
+    context: Context,
+    teller: Teller,
+    under_way: FuturesUnordered<UnderWay>,
+}
+
+impl Shell {
+    fn judge(&mut self, Verdict { entity, judged }: Verdict) {
+        let next = self.teller.judge(&entity, judged);
+        self.tell(next);
+    }
+
+    fn answer(&mut self, entity: &EntityRef, answer: Answer) {
+        let next = self.teller.answer(entity, answer);
+        self.tell(next);
+    }
+
+    fn tell(&self, telling: Option<Telling>) {
+        if let Some(telling) = telling {
+            self.under_way.push(Box::pin(tell(self.context.clone(), telling)));
+        }
+    }
+}
+
+/// Publishes one transition, finds out what became of it, and keeps what was told.
+async fn tell(context: Context, telling: Telling) -> (EntityRef, Answer) {
+    let answer = publish(&context, &telling).await;
+    let kept = match &answer {
+        Answer::Stored(_) => keep(&context, &telling.entity, &telling.transition).await,
+        Answer::Lost(Some((told, _))) => keep(&context, &telling.entity, told).await,
+        Answer::Lost(None) | Answer::Unknown => Ok(()),
+    };
+    let entity = telling.entity;
+    if let Err(reason) = kept {
+        // The stream has it: whoever reads the bucket later finds out when it tells the next one.
+        tracing::warn!(%entity, reason, "what was told is not kept");
+    }
+    if answer == Answer::Unknown {
+        tokio::time::sleep(RETRY_DELAY_MAX).await;
+    }
+    (entity, answer)
+}
+
+async fn publish(context: &Context, telling: &Telling) -> Answer {
+    let Telling { entity, transition, expected_sequence } = telling;
+    let subject = subject::health(entity);
+    let message = PublishMessage::build()
+        .payload(transition.encode_to_vec().into())
+        .expected_last_subject_sequence(*expected_sequence);
+    let sent = match context.send_publish(subject.clone(), message).await {
+        Ok(sent) => sent.await,
+        Err(error) => Err(error),
+    };
+    match sent {
+        Ok(ack) => {
+            tracing::debug!(%entity, generation = transition.generation, "told");
+            Answer::Stored(ack.sequence)
+        }
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+            last(context, &subject).await.map_or(Answer::Unknown, Answer::Lost)
+        }
+        Err(error) => {
+            tracing::warn!(%entity, %error, "transition not told yet; trying again");
+            Answer::Unknown
+        }
+    }
+}
+
+/// The last transition on a subject. `Err` where it cannot be found out.
+async fn last(context: &Context, subject: &str) -> Result<Option<(v1::HealthTransition, u64)>, ()> {
+    let stream = context.get_stream_no_info(HEALTH_STREAM).await.map_err(|_| ())?;
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => {
+            // What is no transition counts as the first: generations go on from what we know.
+            let told = v1::HealthTransition::decode(message.payload).unwrap_or_default();
+            Ok(Some((told, message.sequence)))
+        }
+        Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
+        Err(_) => Err(()),
+    }
+}
+
+async fn keep(
+    context: &Context,
+    entity: &EntityRef,
+    told: &v1::HealthTransition,
+) -> Result<(), String> {
+    let sent = context.publish(state_subject(entity), told.encode_to_vec().into()).await;
+    let stored = match sent {
+        Ok(sent) => sent.await,
+        Err(error) => Err(error),
+    };
+    stored.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Where what was told of an entity is kept.
+fn state_subject(entity: &EntityRef) -> String {
+    let [kind, namespace, name] =
+        [entity.kind(), entity.namespace(), entity.name()].map(token::escape);
+    format!("$KV.{STATE_BUCKET}.health.{kind}.{namespace}.{name}")
+}
+
+/// Reads what was told before, for as long as it takes.
+async fn load(context: &Context) -> Teller {
+    let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+    let contents = loop {
+        match read::read_all(context, &format!("KV_{STATE_BUCKET}")).await {
+            Ok(contents) => break contents,
+            Err(reason) => tracing::warn!(%reason, "cannot read what was told; trying again"),
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    };
+    let mut teller = Teller::default();
+    for message in contents.messages {
+        let told = v1::HealthTransition::decode(message.payload.clone()).ok();
+        let entity = told.as_ref().and_then(|told| told.entity.parse::<EntityRef>().ok());
+        if let (Some(told), Some(entity)) = (told, entity)
+            && *message.subject == *state_subject(&entity)
+        {
+            // Where its last message stands is found out when the next one is told.
+            teller.load(entity, told, 0);
+        }
+    }
+    teller
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(name: &str, at: i64) -> Verdict {
+        let judged = Judged {
+            verdict: v1::Verdict::default(),
+            at: vitals_hub_core::Time::from_unix_ms(at),
+            position: v1::Position::default(),
+        };
+        Verdict { entity: name.parse().unwrap(), judged }
+    }
+
+    #[test]
+    fn a_full_queue_keeps_the_latest_of_each_entity_and_makes_nobody_wait() {
+        let (mut verdicts, mut queue) = Verdicts::new();
+        verdicts.hand((0..VERDICTS_WAITING_MAX).map(|_| verdict("a", 0)));
+        verdicts.hand([verdict("a", 1), verdict("b", 2), verdict("a", 3)].into_iter());
+        assert_eq!(verdicts.waiting.len(), 2);
+        while queue.try_recv().is_ok() {}
+        verdicts.hand(std::iter::empty());
+        let mut handed = Vec::new();
+        while let Ok(Verdict { entity, judged }) = queue.try_recv() {
+            handed.push((entity.name().to_owned(), judged.at.unix_ms()));
+        }
+        assert_eq!(handed, [("a".to_owned(), 3), ("b".to_owned(), 2)]);
+    }
+}
