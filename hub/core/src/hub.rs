@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vitals_proto::{
     identity::{ClusterName, ObjectKey, Scope},
+    limits::FREEZE_MIN,
     rule::{Rule, Rules},
     v1,
 };
@@ -51,6 +52,9 @@ pub struct Settings {
 /// A broker's clock that goes back by more was set back, and is not just read a little differently each time.
 const CLOCK_STEP_MIN_MS: i64 = 1_000;
 
+/// Most clusters. Messages of more are refused and counted: names come from whoever may publish.
+const CLUSTERS_MAX: usize = 10_000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Hub {
@@ -59,6 +63,7 @@ pub struct Hub {
     position: Position,
     /// The latest time that was heard, by the broker's clock.
     heard_at: Time,
+    ticked_at: Option<Time>,
     clusters: BTreeMap<ClusterName, ClusterState>,
     /// Clusters to be judged anew.
     stirred: BTreeSet<ClusterName>,
@@ -89,6 +94,7 @@ impl Hub {
             streams: streams.into_iter().map(|name| (name, StreamState::default())).collect(),
             position: Position::default(),
             heard_at: Time::MIN,
+            ticked_at: None,
             clusters: BTreeMap::new(),
             stirred: BTreeSet::new(),
             store: Store::default(),
@@ -159,6 +165,18 @@ impl Hub {
     pub fn tick(&mut self, now: Time) -> Vec<Effect> {
         if self.heard_at.unix_ms() > now.unix_ms().saturating_add(CLOCK_STEP_MIN_MS) {
             self.set_back(now);
+        }
+        let slept = self.ticked_at.is_some_and(|ticked_at| now.since(ticked_at) > FREEZE_MIN);
+        self.ticked_at = Some(now);
+        let names: Vec<_> = self.streams.keys().cloned().collect();
+        for name in &names {
+            self.with_stream(name, |stream| {
+                stream.not_after(now);
+                // Else all agents would count as lost, since what they said meanwhile waits to be read.
+                if slept {
+                    stream.oversleep(now);
+                }
+            });
         }
         self.burials.expire(now);
         self.stirred.extend(self.clusters.keys().cloned());
@@ -308,9 +326,6 @@ impl Hub {
     /// count as alive, and what is old as verified, until the clock has come to where it was.
     fn set_back(&mut self, now: Time) {
         self.heard_at = now;
-        for stream in self.streams.values_mut() {
-            stream.not_after(now);
-        }
         for cluster in self.clusters.values_mut() {
             cluster.not_after(now);
         }

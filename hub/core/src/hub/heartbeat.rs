@@ -35,8 +35,8 @@ impl Hub {
 
         let (listening, reading) = (self.listening(&at.stream), self.reading(&at.stream));
         let scope = self.sharing(said_by.clone());
-        let state = self.clusters.get_mut(&cluster).ok_or(Refusal::TooMany)?;
-        let state = state.hear_scope(&scope, now).ok_or(Refusal::TooMany)?;
+        let of = self.clusters.get_mut(&cluster).ok_or(Refusal::TooMany)?;
+        let state = of.hear_scope(&scope, now).ok_or(Refusal::TooMany)?;
         let certainty =
             if heartbeat.provisional { Certainty::Provisional } else { Certainty::Leased };
         match state.epochs.hear_heartbeat(epoch, certainty, now, listening) {
@@ -51,6 +51,10 @@ impl Hub {
         self.counters.heartbeats += 1;
         self.counters.differing_buckets += u64::from(state.comparison.differing());
         state.take(heartbeat, now);
+        // Objects may be left over in a stream that was the cluster's before; its agents speak in the one that is.
+        if of.stream != at.stream {
+            of.stream = at.stream.clone();
+        }
         if !buckets.is_empty() {
             self.ask(&cluster, &said_by, epoch, &buckets, now);
         }

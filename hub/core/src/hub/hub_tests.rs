@@ -375,6 +375,93 @@ fn a_clock_that_was_set_back_leaves_nothing_in_the_future() {
 }
 
 #[test]
+fn a_hub_that_was_frozen_is_blind_and_calls_nobody_lost() {
+    let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 1));
+    rig.send(agent.put(&pod("a"), "1"));
+    rig.beat(&mut agent);
+    rig.now = rig.now.after(std::time::Duration::from_secs(60));
+    rig.hub.tick(rig.now);
+    assert_eq!(rig.state(), FreshnessState::HubBlind);
+    rig.send(agent.heartbeat());
+    assert_eq!(rig.state(), FreshnessState::Fresh);
+}
+
+#[test]
+fn a_clock_that_was_wrong_at_the_start_refuses_no_resume_later() {
+    let mut agent = Agent::new("main", 1);
+    let mut rig = Rig::unread(Rules::ALL, Stream::default(), at(5_000));
+    rig.snapshot();
+    rig.now = at(1_000);
+    rig.send(agent.put(&pod("a"), "1"));
+    rig.beat(&mut agent);
+    rig.pass(1);
+    let from = rig.hub.position().clone();
+    assert_eq!(rig.hub.may_resume(&from, rig.hub.as_of(), rig.now), MayResume::Serve);
+}
+
+#[test]
+fn streams_of_a_set_are_read_and_lost_one_by_one() {
+    let (a, b) = (name(), StreamName::from("T"));
+    let hub = Hub::new(Settings { rules: Rules::ALL, streams: vec![a.clone(), b.clone()] });
+    let mut rig = Rig::new();
+    rig.hub = hub;
+    rig.snapshot();
+    assert!(!rig.hub.is_ready());
+    rig.apply(Input::SnapshotBegin { stream: &b, incarnation_unix_ns: 5 });
+    let mut agent = Agent::new("main", 1);
+    let other = |sent: Sent| Sent { subject: sent.subject.replace("eu-1", "us-1"), ..sent };
+    let Sent { subject, payload } = &other(agent.heartbeat());
+    let message = Message { sequence: 1, subject, payload, pending: 0 };
+    rig.apply(Input::Message { stream: &b, message });
+    rig.apply(Input::SnapshotEnd { stream: &b, sequence: 2 });
+    assert!(rig.hub.is_ready());
+    rig.send(agent.put(&pod("a"), "1"));
+    rig.send(agent.heartbeat());
+    rig.settle();
+    assert_eq!(rig.hub.position().to_wire().streams.len(), 2);
+    let states = |rig: &Rig| {
+        let clusters = rig.hub.clusters(rig.now);
+        clusters.into_iter().map(|cluster| cluster.freshness.unwrap().state()).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&rig), [FreshnessState::Fresh; 2]);
+    rig.hub.apply(Input::Lost { stream: &b, reason: "gone".into() }, rig.now);
+    rig.settle();
+    assert_eq!(states(&rig), [FreshnessState::Fresh, FreshnessState::HubBlind]);
+    // Another life of one stream leaves the other's positions as they are.
+    rig.apply(Input::SnapshotBegin { stream: &b, incarnation_unix_ns: 6 });
+    let place = |name: &StreamName| rig.hub.position().point(name).unwrap();
+    assert_eq!((place(&a).incarnation_unix_ns, place(&a).sequence), (1, rig.stream.last));
+    assert_eq!((place(&b).incarnation_unix_ns, place(&b).sequence), (6, 0));
+}
+
+#[test]
+fn names_do_not_fill_the_memory() {
+    let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 1));
+    let sent = agent.put(&pod("a"), "1");
+    for cluster in 0..=CLUSTERS_MAX {
+        let subject = sent.subject.replace("eu-1", &format!("c{cluster}"));
+        let sequence = rig.stream.append(&sent, rig.now);
+        rig.read(sequence, &Sent { subject, ..sent.clone() }, 0, rig.now);
+    }
+    assert_eq!(rig.hub.clusters(rig.now).len(), CLUSTERS_MAX);
+    assert_eq!(rig.hub.counters().refused(Refusal::TooMany), 1);
+
+    let mut rig = Rig::new();
+    for kind in 0..=1_024 {
+        let sent = agent.put(&object(Kind::from_resource(&format!("k{kind}.example.org")), "a"), "1");
+        let sequence = rig.stream.append(&sent, rig.now);
+        rig.read(sequence, &sent, 0, rig.now);
+    }
+    for scope in 0..300 {
+        let sent = Agent::new(&format!("s{scope}"), 1).heartbeat();
+        let sequence = rig.stream.append(&sent, rig.now);
+        rig.read(sequence, &sent, 0, rig.now);
+    }
+    assert_eq!((rig.hub.store().len(), rig.cluster().scopes.len()), (1_024, 256));
+    assert_eq!(rig.hub.counters().refused(Refusal::TooMany), 1 + 300 - 255);
+}
+
+#[test]
 fn only_what_changed_in_more_than_times_is_said() {
     let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 1));
     rig.send(agent.put(&pod("a"), "1"));

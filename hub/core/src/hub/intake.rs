@@ -15,7 +15,7 @@ use vitals_proto::{
     v1,
 };
 
-use super::{Hub, Message, Refusal};
+use super::{CLUSTERS_MAX, Hub, Message, Refusal};
 use crate::{
     ingest::{
         cluster::ClusterState,
@@ -103,14 +103,14 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let listening = self.listening(&at.stream);
         if !self.clusters.contains_key(name) {
+            if self.clusters.len() >= CLUSTERS_MAX {
+                return Err(Refusal::TooMany);
+            }
             let state = ClusterState::new(name.clone(), at.stream.clone(), now);
             self.picture.set_freshness(name, state.freshness().clone(), &self.position, now);
             self.clusters.insert(name.clone(), state);
         }
         let Some(cluster) = self.clusters.get_mut(name) else { return Ok(()) };
-        if cluster.stream != at.stream {
-            cluster.stream = at.stream.clone();
-        }
         match cluster.identity.hear(uid, now, listening) {
             Claim::Ours => Ok(()),
             Claim::Refused => {

@@ -24,7 +24,7 @@ pub(crate) struct ClusterState {
     name: ClusterName,
     pub(crate) identity: Identity,
     scopes: BTreeMap<Scope, ScopeState>,
-    /// The stream in which it was last heard.
+    /// The stream in which its agents speak; before they did, that of its first object.
     pub(crate) stream: StreamName,
     freshness: ClusterFreshness,
     /// As it was last said, without its times.

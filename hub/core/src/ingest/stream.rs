@@ -98,6 +98,7 @@ impl StreamState {
     pub(crate) fn end_snapshot(&mut self, sequence: u64, now: Time) {
         self.sequence = self.sequence.max(sequence);
         let began_at = self.snapshot.take().map_or(now, |snapshot| snapshot.began_at);
+        self.as_of = self.as_of.max(began_at);
         self.own = Some(OwnSnapshot { began_at, ended_at: now, sequence: self.sequence });
         self.catch_up(now);
     }
@@ -111,7 +112,7 @@ impl StreamState {
             self.hole = Hole::Open;
         }
         self.sequence = sequence;
-        self.as_of = published_at;
+        self.as_of = self.as_of.max(published_at);
         if pending == 0 {
             self.catch_up(published_at);
         }
@@ -136,6 +137,14 @@ impl StreamState {
                 Sight::Lost { since, reason }
             }
         };
+    }
+
+    /// This hub slept, and what came meanwhile is not read yet: as if it had been cut off.
+    pub(crate) fn oversleep(&mut self, now: Time) {
+        if self.sight == Sight::Seen {
+            self.lose("it was frozen and has not read what came meanwhile".to_owned(), now);
+            self.see_again();
+        }
     }
 
     /// Since when and why it is not seen; `None` while it is.
@@ -182,7 +191,7 @@ impl StreamState {
         self.as_of
     }
 
-    /// The broker's clock was set back: nothing was read later than now.
+    /// Nothing was read later than now: the broker's clock was set back, or was not known well before the first message.
     pub(crate) fn not_after(&mut self, now: Time) {
         self.as_of = self.as_of.min(now);
         if let Listening::Since(since) = &mut self.listening {
