@@ -18,8 +18,10 @@ const NOW: Time = Time::from_unix_s(1_800_000_000);
 fn each_fixture_is_as_its_name_says() -> Result<()> {
     let mut judged = 0;
     for kind in Kind::KNOWN {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(snake_case(kind.title()));
-        let files = fs::read_dir(&folder).with_context(|| format!("no folder {}", folder.display()))?;
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(snake_case(kind.title()));
+        let files =
+            fs::read_dir(&folder).with_context(|| format!("no folder {}", folder.display()))?;
         let mut files: Vec<_> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
         files.sort();
         for file in files {

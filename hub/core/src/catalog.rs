@@ -86,8 +86,7 @@ impl Definition {
     fn parse(wire: v1::EntityDefinition) -> Result<Self, Error> {
         let entity: EntityRef =
             wire.r#ref.parse().map_err(|source| Error::Reference { field: "ref", source })?;
-        let narrowed =
-            !wire.kubernetes_namespace.is_empty() || !wire.kubernetes_cluster.is_empty();
+        let narrowed = !wire.kubernetes_namespace.is_empty() || !wire.kubernetes_cluster.is_empty();
         let claim = if !wire.kubernetes_label_selector.trim().is_empty() {
             match Selector::parse(&wire.kubernetes_label_selector) {
                 Ok(selector) => DefinedClaim::Selector(selector),

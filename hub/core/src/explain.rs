@@ -1,10 +1,6 @@
 //! Why an object belongs where it does, or nowhere.
 
-use vitals_proto::{
-    identity::ObjectKey,
-    kind::Kind,
-    v1,
-};
+use vitals_proto::{identity::ObjectKey, kind::Kind, v1};
 
 use crate::{
     entity::{
@@ -29,7 +25,12 @@ impl Picture {
             r#ref: it.claim.entity.to_string(),
             rule: it.rule.code().to_owned(),
             message: self.sentence(&it),
-            via: it.via.iter().filter_map(|id| self.graph.key(*id)).map(ObjectKey::to_ref).collect(),
+            via: it
+                .via
+                .iter()
+                .filter_map(|id| self.graph.key(*id))
+                .map(ObjectKey::to_ref)
+                .collect(),
         });
         Some(v1::ExplainObjectResponse {
             health: Some(object.assessment.to_health()),
@@ -42,8 +43,11 @@ impl Picture {
     fn sentence(&self, explanation: &Explanation) -> String {
         let Explanation { rule, via, claim } = explanation;
         let why = &claim.why;
-        let name = |id: &ObjectId| self.graph.key(*id).map(|key| format!("{} {}", key.kind().title(), key.name()));
-        let (Some(nearest), Some(last)) = (via.first().and_then(name), via.last().and_then(name)) else {
+        let name = |id: &ObjectId| {
+            self.graph.key(*id).map(|key| format!("{} {}", key.kind().title(), key.name()))
+        };
+        let (Some(nearest), Some(last)) = (via.first().and_then(name), via.last().and_then(name))
+        else {
             return match claim.bearer {
                 Bearer::Itself => format!("it {why}"),
                 Bearer::Template => format!("its pod template {why}"),
@@ -71,7 +75,8 @@ impl Picture {
         let marks = "it carries no label or annotation that names an entity";
         let id = self.graph.find(&object.key);
         if object.assessment.reason == crate::assess::Reason::NotUnderstood {
-            return "the content of its message is not understood, so its labels are not known".to_owned();
+            return "the content of its message is not understood, so its labels are not known"
+                .to_owned();
         }
         if let Some(controller) = id.and_then(|id| self.graph.controller(id)) {
             let name = self.graph.key(controller).map(ToString::to_string).unwrap_or_default();
@@ -83,7 +88,9 @@ impl Picture {
         }
         match object.key.kind() {
             Kind::Service => format!("{marks}, and selects nothing that belongs to one"),
-            Kind::Pod => format!("{marks}, and a pod without a controller gets no entity of its own"),
+            Kind::Pod => {
+                format!("{marks}, and a pod without a controller gets no entity of its own")
+            }
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet => {
                 format!("{marks}, and its name cannot be part of a reference")
             }

@@ -11,6 +11,7 @@
 
 mod graves;
 mod judge;
+mod read;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -25,8 +26,8 @@ use vitals_proto::{
     v1,
 };
 
-pub use crate::entity::derived::Clusters;
 use self::graves::Graves;
+pub use crate::entity::derived::Clusters;
 use crate::{
     catalog::{self, Catalog, Definition},
     entity::membership::Membership,
@@ -204,7 +205,8 @@ impl Picture {
     pub fn forget_cluster(&mut self, cluster: &ClusterName, at: &Position, now: Time) {
         let input = Input::Freshness(at, now);
         let keys = self.graph.ids().filter_map(|id| self.graph.key(id));
-        let keys: BTreeSet<ObjectKey> = keys.filter(|it| it.cluster() == cluster).cloned().collect();
+        let keys: BTreeSet<ObjectKey> =
+            keys.filter(|it| it.cluster() == cluster).cloned().collect();
         for key in keys {
             self.take_out(&key, input);
         }
@@ -256,54 +258,6 @@ impl Picture {
         self.rechecks.first().map(|(at, _)| *at)
     }
 
-    /// An entity as it was judged last.
-    #[must_use]
-    pub fn entity(&self, entity: &EntityRef) -> Option<v1::Entity> {
-        self.judged.get(entity).map(Judged::to_wire)
-    }
-
-    /// All entities as they were judged last, ordered by reference.
-    pub fn entities(&self) -> impl Iterator<Item = (&EntityRef, v1::Entity)> {
-        self.judged.iter().map(|(entity, judged)| (entity, judged.to_wire()))
-    }
-
-    /// What touched an entity last.
-    #[must_use]
-    pub fn touched(&self, entity: &EntityRef) -> Option<&Position> {
-        self.judged.get(entity).map(|judged| &judged.touched)
-    }
-
-    /// How many entities there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.judged.len()
-    }
-
-    /// There is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.judged.is_empty()
-    }
-
-    /// How many objects there are.
-    #[must_use]
-    pub fn objects(&self) -> usize {
-        self.graph.len()
-    }
-
-    /// The entities that an object belongs to, ordered.
-    #[must_use]
-    pub fn entities_of(&self, key: &ObjectKey) -> &[EntityRef] {
-        self.graph.find(key).map(|id| self.membership.claims(id)).unwrap_or_default()
-    }
-
-    /// What an object's own fields say of it; `None` where it is not held.
-    #[must_use]
-    pub fn object_health(&self, key: &ObjectKey) -> Option<v1::ObjectHealth> {
-        let object = self.graph.get(self.graph.find(key)?)?;
-        Some(object.assessment.to_health())
-    }
-
     fn exists(&self, entity: &EntityRef) -> bool {
         self.membership.members(entity).is_some()
             || self.catalog.get(entity).is_some_and(Definition::runs)
@@ -338,7 +292,8 @@ impl Picture {
         let others = self.graph.controllers(id).into_iter().chain(self.graph.below(id));
         let others = others.map(|id| self.membership.claims(id));
         // Mostly they are the same.
-        let others: BTreeSet<&EntityRef> = others.filter(|claims| *claims != own).flatten().collect();
+        let others: BTreeSet<&EntityRef> =
+            others.filter(|claims| *claims != own).flatten().collect();
         let near: Vec<EntityRef> = own.iter().chain(others).cloned().collect();
         self.touch(near, input);
     }
@@ -392,12 +347,6 @@ impl Picture {
         }
         self.graves.put(&entity, &mut touched);
         Some(EntityChange { entity, touched, outcome: Outcome::Removed })
-    }
-}
-
-impl Judged {
-    fn to_wire(&self) -> v1::Entity {
-        v1::Entity { revision: Some(self.touched.to_wire()), ..(*self.state).clone() }
     }
 }
 

@@ -2,11 +2,7 @@
 //! date is what would be made anew.
 
 use proptest::prelude::*;
-use vitals_proto::{
-    identity::Uid,
-    kind::Kind,
-    v1::FreshnessState,
-};
+use vitals_proto::{identity::Uid, kind::Kind, v1::FreshnessState};
 
 use super::{
     testing::{self, Bench, TestObject, outcomes},
@@ -15,7 +11,7 @@ use super::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put(TestObject),
+    Put(Box<TestObject>),
     NotUnderstood(ObjectKey),
     Remove(ObjectKey),
     Freshness(&'static str, FreshnessState, Vec<Kind>),
@@ -45,7 +41,8 @@ fn object() -> impl Strategy<Value = TestObject> {
     )
         .prop_map(|((kind, cluster, name), (uid, owner, own, pods), (available, state))| {
             let object = match kind {
-                0 => testing::deployment(cluster, name, pods).of_deployment(|it| it.available = available),
+                0 => testing::deployment(cluster, name, pods)
+                    .of_deployment(|it| it.available = available),
                 1 => testing::replica_set(cluster, name, pods).of_replica_set(|it| {
                     it.available = available;
                     it.replicas = available;
@@ -66,7 +63,9 @@ fn object() -> impl Strategy<Value = TestObject> {
             };
             let object = object.labelled(own).uid(uid);
             match owner {
-                Some(owner) => object.under_uid(Uid::from_text(owner).to_wire().into(), "ReplicaSet"),
+                Some(owner) => {
+                    object.under_uid(Uid::from_text(owner).to_wire().into(), "ReplicaSet")
+                }
                 None => object,
             }
         })
@@ -75,9 +74,23 @@ fn object() -> impl Strategy<Value = TestObject> {
 fn definitions() -> impl Strategy<Value = Vec<v1::EntityDefinition>> {
     let all = vec![
         v1::EntityDefinition { r#ref: "component:default/shop".into(), ..Default::default() },
-        v1::EntityDefinition { r#ref: "component:default/cart".into(), kubernetes_namespace: "n".into(), owner: "group:default/a".into(), ..Default::default() },
-        v1::EntityDefinition { r#ref: "component:n/x".into(), kubernetes_label_selector: "app=a".into(), ..Default::default() },
-        v1::EntityDefinition { r#ref: "component:default/not-b".into(), kubernetes_label_selector: "app!=b,app".into(), kubernetes_cluster: "c1".into(), ..Default::default() },
+        v1::EntityDefinition {
+            r#ref: "component:default/cart".into(),
+            kubernetes_namespace: "n".into(),
+            owner: "group:default/a".into(),
+            ..Default::default()
+        },
+        v1::EntityDefinition {
+            r#ref: "component:n/x".into(),
+            kubernetes_label_selector: "app=a".into(),
+            ..Default::default()
+        },
+        v1::EntityDefinition {
+            r#ref: "component:default/not-b".into(),
+            kubernetes_label_selector: "app!=b,app".into(),
+            kubernetes_cluster: "c1".into(),
+            ..Default::default()
+        },
         v1::EntityDefinition { r#ref: "system:default/y".into(), ..Default::default() },
     ];
     proptest::sample::subsequence(all.clone(), 0..=all.len())
@@ -88,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
     let unseen = proptest::sample::subsequence(vec![Kind::Pod, Kind::StatefulSet], 0..=2);
     let cluster = proptest::sample::select(&["c1", "c2"][..]);
     prop_oneof![
-        12 => object().prop_map(Step::Put),
+        12 => object().prop_map(|object| Step::Put(Box::new(object))),
         1 => object().prop_map(|object| Step::NotUnderstood(object.key)),
         5 => object().prop_map(|object| Step::Remove(object.key)),
         1 => (cluster, proptest::sample::select(states.to_vec()), unseen).prop_map(|(cluster, state, unseen)| Step::Freshness(cluster, state, unseen)),
@@ -109,7 +122,7 @@ fn apply(bench: &mut Bench, world: &mut World, step: &Step) {
     match step {
         Step::Put(object) => {
             bench.put(object);
-            world.objects.insert(object.key.clone(), Some(object.clone()));
+            world.objects.insert(object.key.clone(), Some((**object).clone()));
         }
         Step::NotUnderstood(key) => {
             bench.put_not_understood(key);
@@ -326,14 +339,30 @@ fn without_the_rule_only_what_differs_is_touched() {
 fn a_tombstone_touches_what_was_never_held() {
     let mut bench = Bench::of(&[testing::deployment("c1", "pay/shop", "app=shop")]);
     let deletions = [
-        ("by id", testing::pod("c1", "pay/x"), "backstage.io/kubernetes-id=cart", vec![("component:default/cart", "removed")]),
-        ("by template", testing::pod("c1", "pay/x"), "app=shop,hash=1", vec![("workload:pay/shop", "touched")]),
-        ("derived", testing::stateful_set("c1", "pay/db", ""), "", vec![("workload:pay/db", "removed"), ("workload:pay/db_statefulset", "removed")]),
+        (
+            "by id",
+            testing::pod("c1", "pay/x"),
+            "backstage.io/kubernetes-id=cart",
+            vec![("component:default/cart", "removed")],
+        ),
+        (
+            "by template",
+            testing::pod("c1", "pay/x"),
+            "app=shop,hash=1",
+            vec![("workload:pay/shop", "touched")],
+        ),
+        (
+            "derived",
+            testing::stateful_set("c1", "pay/db", ""),
+            "",
+            vec![("workload:pay/db", "removed"), ("workload:pay/db_statefulset", "removed")],
+        ),
         ("nothing", testing::pod("c1", "pay/x"), "app=other", vec![]),
     ];
     for (case, object, labels, want) in deletions {
         bench.remove(&object.key, Some(labels));
-        let want: Vec<_> = want.into_iter().map(|(entity, outcome)| (entity.to_owned(), outcome)).collect();
+        let want: Vec<_> =
+            want.into_iter().map(|(entity, outcome)| (entity.to_owned(), outcome)).collect();
         assert_eq!(outcomes(&bench.settle()), want, "{case}");
     }
 }
@@ -342,9 +371,12 @@ fn a_tombstone_touches_what_was_never_held() {
 fn since_is_kept_while_status_and_reason_stay() {
     let shop = testing::deployment("c1", "pay/shop", "");
     let mut bench = Bench::of(std::slice::from_ref(&shop));
-    let since = |bench: &Bench| bench.verdict("workload:pay/shop").since.map(|at| Time::from_wire(&at));
+    let since =
+        |bench: &Bench| bench.verdict("workload:pay/shop").since.map(|at| Time::from_wire(&at));
     let ms = |ms| Time::from_unix_ms(testing::NOW.unix_ms() + ms);
-    for (at, available, want) in [(1_000, 3, 0), (2_000, 2, 2_000), (3_000, 1, 2_000), (4_000, 3, 4_000)] {
+    for (at, available, want) in
+        [(1_000, 3, 0), (2_000, 2, 2_000), (3_000, 1, 2_000), (4_000, 3, 4_000)]
+    {
         bench.now = ms(at);
         bench.put(&shop.clone().of_deployment(|it| it.available = available));
         bench.settle();
@@ -367,7 +399,10 @@ fn time_alone_changes_a_verdict_and_touches_it_then() {
     });
     let mut bench = Bench::of(&[pending]);
     let entity = "component:pay/shop";
-    assert_eq!((bench.verdict(entity).status(), bench.verdict(entity).reason), (v1::HealthStatus::Progressing, "PodPending".to_owned()));
+    assert_eq!(
+        (bench.verdict(entity).status(), bench.verdict(entity).reason),
+        (v1::HealthStatus::Progressing, "PodPending".to_owned())
+    );
     let due = bench.picture.recheck_at().unwrap();
     assert_eq!(due, Time::from_unix_ms(testing::NOW.unix_ms() + 15_000));
     bench.now = Time::from_unix_ms(due.unix_ms() - 1);
@@ -377,7 +412,10 @@ fn time_alone_changes_a_verdict_and_touches_it_then() {
     let changes = bench.settle();
     assert_eq!(outcomes(&changes), [(entity.to_owned(), "changed")]);
     assert_eq!(changes[0].touched, Position::at(&testing::point(9)));
-    assert_eq!((bench.verdict(entity).status(), bench.verdict(entity).reason), (v1::HealthStatus::Degraded, "Unschedulable".to_owned()));
+    assert_eq!(
+        (bench.verdict(entity).status(), bench.verdict(entity).reason),
+        (v1::HealthStatus::Degraded, "Unschedulable".to_owned())
+    );
     assert_eq!(bench.picture.recheck_at(), None);
 }
 

@@ -101,14 +101,18 @@ fn severity(graph: &Graph, tally: &Tally, worst: &Finding) -> Severity {
         HealthStatus::Degraded => {
             let failing = tally.findings.iter().filter(|it| it.status == HealthStatus::Degraded);
             let mut down = failing.map(|it| match it.workload.and_then(|id| graph.get(id)) {
-                Some(object) => object.workload().is_some_and(|it| it.available == 0 && it.desired > 0),
+                Some(object) => {
+                    object.workload().is_some_and(|it| it.available == 0 && it.desired > 0)
+                }
                 None => tally.available == 0,
             });
             if down.any(|down| down) { Severity::Critical } else { Severity::Warning }
         }
         HealthStatus::Unknown | HealthStatus::Missing => Severity::Warning,
         HealthStatus::Suspended => Severity::Info,
-        HealthStatus::Progressing | HealthStatus::Healthy | HealthStatus::Unspecified => Severity::None,
+        HealthStatus::Progressing | HealthStatus::Healthy | HealthStatus::Unspecified => {
+            Severity::None
+        }
     }
 }
 
@@ -164,7 +168,10 @@ fn stale(
         status: HealthStatus::Unknown.into(),
         severity: Severity::Warning.into(),
         reason: reason.code().to_owned(),
-        message: format!("not known in {cluster}: {why}; last known {}", sentence::word(live.status())),
+        message: format!(
+            "not known in {cluster}: {why}; last known {}",
+            sentence::word(live.status())
+        ),
         freshness: Some(v1::Freshness {
             state: state.into(),
             since: (freshness.since != Time::MIN).then(|| freshness.since.to_wire()),
@@ -178,11 +185,7 @@ fn stale(
 }
 
 pub(crate) fn dimension(name: &str, status: HealthStatus, reason: Reason) -> v1::Dimension {
-    v1::Dimension {
-        name: name.to_owned(),
-        status: status.into(),
-        reason: reason.code().to_owned(),
-    }
+    v1::Dimension { name: name.to_owned(), status: status.into(), reason: reason.code().to_owned() }
 }
 
 #[cfg(test)]

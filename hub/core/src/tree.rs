@@ -50,8 +50,11 @@ impl Picture {
         let mut grower = Grower { graph: &self.graph, grown: BTreeSet::new() };
         let mut trees = Vec::new();
         let others = self.graph.in_order(all.iter().copied());
-        let (services, owners): (Vec<_>, Vec<_>) =
-            self.graph.in_order(roots.into_iter()).into_iter().partition(|id| grower.is_service(*id));
+        let (services, owners): (Vec<_>, Vec<_>) = self
+            .graph
+            .in_order(roots.into_iter())
+            .into_iter()
+            .partition(|id| grower.is_service(*id));
         // Services last: what they select stands in full under its owner.
         for id in owners.into_iter().chain(services).chain(others) {
             if !grower.grown.contains(&id) {
@@ -80,7 +83,8 @@ impl Grower<'_> {
             node.children = owned.into_iter().filter_map(|id| self.grow(id, "owns")).collect();
             if self.is_service(id) {
                 let selected = self.selected(id);
-                node.children.extend(selected.into_iter().filter_map(|id| self.node(id, "selects")));
+                node.children
+                    .extend(selected.into_iter().filter_map(|id| self.node(id, "selects")));
                 node.children.sort_by(|a, b| place(a).cmp(&place(b)));
             }
         }
@@ -129,9 +133,9 @@ impl Grower<'_> {
 }
 
 fn place(node: &v1::TreeNode) -> Option<(&str, &str, &str, &str)> {
-    node.object.as_ref().map(|it| {
-        (it.cluster.as_str(), it.kind.as_str(), it.namespace.as_str(), it.name.as_str())
-    })
+    node.object
+        .as_ref()
+        .map(|it| (it.cluster.as_str(), it.kind.as_str(), it.namespace.as_str(), it.name.as_str()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,14 @@ fn drawn(nodes: &[v1::TreeNode], indent: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for node in nodes {
         let object = node.object.as_ref().unwrap();
-        let line = format!("{}{} {} {} [{}]", " ".repeat(indent), node.edge, object.kind, object.name, node.summary);
+        let line = format!(
+            "{}{} {} {} [{}]",
+            " ".repeat(indent),
+            node.edge,
+            object.kind,
+            object.name,
+            node.summary
+        );
         lines.push(line.trim_end().to_owned());
         lines.extend(drawn(&node.children, indent + 1));
     }

@@ -22,7 +22,9 @@ fn verdict(facts: &DeploymentFacts, generation: i64) -> Assessment {
     {
         return Assessment::degraded(
             Reason::ProgressDeadlineExceeded,
-            format!("the rollout exceeded its progress deadline with {updated} of {desired} replicas updated"),
+            format!(
+                "the rollout exceeded its progress deadline with {updated} of {desired} replicas updated"
+            ),
         );
     }
     if updated < desired {
@@ -35,7 +37,10 @@ fn verdict(facts: &DeploymentFacts, generation: i64) -> Assessment {
         let old = replicas.saturating_sub(updated);
         return Assessment::progressing(
             Reason::OldReplicasPending,
-            format!("{old} old {} still there", if old == 1 { "replica is" } else { "replicas are" }),
+            format!(
+                "{old} old {} still there",
+                if old == 1 { "replica is" } else { "replicas are" }
+            ),
         );
     }
     if available < updated {
@@ -58,7 +63,8 @@ fn is_current(facts: &DeploymentFacts) -> bool {
         None => facts.progress_deadline_s.is_none(),
     };
     let DeploymentFacts { desired, replicas, updated, ready, available, .. } = *facts;
-    let counts = replicas == desired && updated >= desired && available >= updated && ready >= desired;
+    let counts =
+        replicas == desired && updated >= desired && available >= updated && ready >= desired;
     (done || facts.paused) && counts && condition::is_true(&facts.conditions, "Available")
 }
 
@@ -95,19 +101,90 @@ mod tests {
         let deadline = vec![condition("Progressing", "False", "ProgressDeadlineExceeded")];
         for (case, facts, status, reason, settled) in [
             ("rolled out", ok.clone(), Healthy, Reason::None, true),
-            ("paused before all", DeploymentFacts { paused: true, observed_generation: 1, ..ok.clone() }, Suspended, Reason::Paused, false),
-            ("paused at rest", DeploymentFacts { paused: true, ..ok.clone() }, Suspended, Reason::Paused, true),
-            ("stale before the deadline", DeploymentFacts { observed_generation: 1, conditions: deadline.clone(), ..ok.clone() }, Progressing, Reason::GenerationNotObserved, false),
-            ("deadline before counts", DeploymentFacts { updated: 1, conditions: deadline, ..ok.clone() }, Degraded, Reason::ProgressDeadlineExceeded, false),
-            ("one not updated", DeploymentFacts { updated: 2, replicas: 4, ..ok.clone() }, Progressing, Reason::RolloutInProgress, false),
-            ("one old", DeploymentFacts { replicas: 4, available: 2, ..ok.clone() }, Progressing, Reason::OldReplicasPending, false),
-            ("one not available", DeploymentFacts { available: 2, ..ok.clone() }, Progressing, Reason::ReplicasUnavailable, false),
-            ("healthy though Available is False", DeploymentFacts { conditions: vec![condition("Available", "False", "x")], ..ok.clone() }, Healthy, Reason::None, false),
-            ("scaled to 0", DeploymentFacts { desired: 0, replicas: 0, updated: 0, ready: 0, available: 0, ..ok.clone() }, Healthy, Reason::None, true),
+            (
+                "paused before all",
+                DeploymentFacts { paused: true, observed_generation: 1, ..ok.clone() },
+                Suspended,
+                Reason::Paused,
+                false,
+            ),
+            (
+                "paused at rest",
+                DeploymentFacts { paused: true, ..ok.clone() },
+                Suspended,
+                Reason::Paused,
+                true,
+            ),
+            (
+                "stale before the deadline",
+                DeploymentFacts {
+                    observed_generation: 1,
+                    conditions: deadline.clone(),
+                    ..ok.clone()
+                },
+                Progressing,
+                Reason::GenerationNotObserved,
+                false,
+            ),
+            (
+                "deadline before counts",
+                DeploymentFacts { updated: 1, conditions: deadline, ..ok.clone() },
+                Degraded,
+                Reason::ProgressDeadlineExceeded,
+                false,
+            ),
+            (
+                "one not updated",
+                DeploymentFacts { updated: 2, replicas: 4, ..ok.clone() },
+                Progressing,
+                Reason::RolloutInProgress,
+                false,
+            ),
+            (
+                "one old",
+                DeploymentFacts { replicas: 4, available: 2, ..ok.clone() },
+                Progressing,
+                Reason::OldReplicasPending,
+                false,
+            ),
+            (
+                "one not available",
+                DeploymentFacts { available: 2, ..ok.clone() },
+                Progressing,
+                Reason::ReplicasUnavailable,
+                false,
+            ),
+            (
+                "healthy though Available is False",
+                DeploymentFacts {
+                    conditions: vec![condition("Available", "False", "x")],
+                    ..ok.clone()
+                },
+                Healthy,
+                Reason::None,
+                false,
+            ),
+            (
+                "scaled to 0",
+                DeploymentFacts {
+                    desired: 0,
+                    replicas: 0,
+                    updated: 0,
+                    ready: 0,
+                    available: 0,
+                    ..ok.clone()
+                },
+                Healthy,
+                Reason::None,
+                true,
+            ),
         ] {
             let got = assess(&facts, 2);
             assert_eq!((got.status, got.reason, got.settled), (status, reason, settled), "{case}");
         }
-        assert_eq!(assess(&DeploymentFacts { replicas: 4, ..ok }, 2).message, "1 old replica is still there");
+        assert_eq!(
+            assess(&DeploymentFacts { replicas: 4, ..ok }, 2).message,
+            "1 old replica is still there"
+        );
     }
 }

@@ -70,7 +70,10 @@ impl Assessment {
     /// Of an object whose content this hub does not understand.
     #[must_use]
     pub fn not_understood() -> Self {
-        Self::unknown(Reason::NotUnderstood, "this hub does not understand the content of its message")
+        Self::unknown(
+            Reason::NotUnderstood,
+            "this hub does not understand the content of its message",
+        )
     }
 
     /// For the API.
@@ -178,16 +181,62 @@ mod tests {
             v1::Facts { meta: Some(deleting.clone()), ..cut("container_statuses") };
         let pod = Some(Facts::Pod(crashed.clone()));
         for (case, facts, status, reason, message) in [
-            ("deletion before phase", facts(deleting, pod.clone()), HealthStatus::Progressing, Reason::PendingDeletion, "pending deletion"),
-            ("finalizer", facts(held, pod), HealthStatus::Progressing, Reason::PendingDeletion, "pending deletion, waits for finalizer a/b"),
-            ("deletion before a cut", deleting_and_cut, HealthStatus::Progressing, Reason::PendingDeletion, "pending deletion"),
-            ("unknown kind", facts(v1::Meta::default(), None), HealthStatus::Unknown, Reason::KindNotJudged, "this hub has no rule for the kind of this object"),
-            ("kind cut", cut("kind"), HealthStatus::Unknown, Reason::FactsTruncated, "its message was too large, and the agent cut what the rule reads: kind"),
-            ("statuses cut", cut("container_statuses"), HealthStatus::Unknown, Reason::FactsTruncated, "its message was too large, and the agent cut what the rule reads: container_statuses"),
-            ("a cut that the rule does not read", cut("containers.probes"), HealthStatus::Degraded, Reason::PodFailed, "the pod failed"),
+            (
+                "deletion before phase",
+                facts(deleting, pod.clone()),
+                HealthStatus::Progressing,
+                Reason::PendingDeletion,
+                "pending deletion",
+            ),
+            (
+                "finalizer",
+                facts(held, pod),
+                HealthStatus::Progressing,
+                Reason::PendingDeletion,
+                "pending deletion, waits for finalizer a/b",
+            ),
+            (
+                "deletion before a cut",
+                deleting_and_cut,
+                HealthStatus::Progressing,
+                Reason::PendingDeletion,
+                "pending deletion",
+            ),
+            (
+                "unknown kind",
+                facts(v1::Meta::default(), None),
+                HealthStatus::Unknown,
+                Reason::KindNotJudged,
+                "this hub has no rule for the kind of this object",
+            ),
+            (
+                "kind cut",
+                cut("kind"),
+                HealthStatus::Unknown,
+                Reason::FactsTruncated,
+                "its message was too large, and the agent cut what the rule reads: kind",
+            ),
+            (
+                "statuses cut",
+                cut("container_statuses"),
+                HealthStatus::Unknown,
+                Reason::FactsTruncated,
+                "its message was too large, and the agent cut what the rule reads: container_statuses",
+            ),
+            (
+                "a cut that the rule does not read",
+                cut("containers.probes"),
+                HealthStatus::Degraded,
+                Reason::PodFailed,
+                "the pod failed",
+            ),
         ] {
             let got = assess(&facts, NOW);
-            assert_eq!((got.status, got.reason, got.message.as_ref()), (status, reason, message), "{case}");
+            assert_eq!(
+                (got.status, got.reason, got.message.as_ref()),
+                (status, reason, message),
+                "{case}"
+            );
             assert!(!got.settled, "{case}");
         }
     }

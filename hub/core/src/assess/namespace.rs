@@ -35,7 +35,10 @@ pub(super) fn blocker(facts: &NamespaceFacts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitals_proto::v1::{Condition, HealthStatus::{Healthy, Progressing}};
+    use vitals_proto::v1::{
+        Condition,
+        HealthStatus::{Healthy, Progressing},
+    };
 
     fn condition(r#type: &str, status: &str, message: &str) -> Condition {
         let [r#type, status, message] = [r#type, status, message].map(str::to_owned);
@@ -47,15 +50,37 @@ mod tests {
         let blocked = vec![
             condition("NamespaceContentRemaining", "True", "Some resources are remaining"),
             condition("NamespaceDeletionDiscoveryFailure", "False", "fine"),
-            condition("NamespaceFinalizersRemaining", "True", "Some content has finalizers remaining: x in 2 instances"),
+            condition(
+                "NamespaceFinalizersRemaining",
+                "True",
+                "Some content has finalizers remaining: x in 2 instances",
+            ),
         ];
         for (case, phase, conditions, status, reason, message) in [
             ("active", "Active", vec![], Healthy, Reason::None, "active"),
-            ("terminating", "Terminating", vec![], Progressing, Reason::NamespaceTerminating, "terminating"),
-            ("blocked", "Terminating", blocked, Progressing, Reason::NamespaceTerminating, "terminating: Some content has finalizers remaining: x in 2 instances"),
+            (
+                "terminating",
+                "Terminating",
+                vec![],
+                Progressing,
+                Reason::NamespaceTerminating,
+                "terminating",
+            ),
+            (
+                "blocked",
+                "Terminating",
+                blocked,
+                Progressing,
+                Reason::NamespaceTerminating,
+                "terminating: Some content has finalizers remaining: x in 2 instances",
+            ),
         ] {
             let got = assess(&NamespaceFacts { phase: phase.to_owned(), conditions });
-            assert_eq!((got.status, got.reason, got.message.as_ref()), (status, reason, message), "{case}");
+            assert_eq!(
+                (got.status, got.reason, got.message.as_ref()),
+                (status, reason, message),
+                "{case}"
+            );
         }
     }
 }

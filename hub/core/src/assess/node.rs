@@ -36,7 +36,10 @@ pub(super) fn assess(facts: &NodeFacts) -> Assessment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitals_proto::v1::{Condition, HealthStatus::{Degraded, Healthy, Unknown}};
+    use vitals_proto::v1::{
+        Condition,
+        HealthStatus::{Degraded, Healthy, Unknown},
+    };
 
     fn condition(r#type: &str, status: &str, message: &str) -> Condition {
         let [r#type, status, message] = [r#type, status, message].map(str::to_owned);
@@ -48,15 +51,54 @@ mod tests {
         let ready = condition("Ready", "True", "kubelet is posting ready status");
         let lost = condition("Ready", "Unknown", "Kubelet stopped posting node status.");
         for (case, unschedulable, conditions, status, reason, message) in [
-            ("ready", false, vec![ready.clone(), condition("MemoryPressure", "False", "")], Healthy, Reason::None, "ready"),
+            (
+                "ready",
+                false,
+                vec![ready.clone(), condition("MemoryPressure", "False", "")],
+                Healthy,
+                Reason::None,
+                "ready",
+            ),
             ("cordoned", true, vec![ready.clone()], Healthy, Reason::None, "ready, cordoned"),
-            ("pressed", false, vec![ready, condition("DiskPressure", "True", "")], Healthy, Reason::None, "ready, low on disk"),
-            ("lost", false, vec![lost], Degraded, Reason::NodeNotReady, "not ready: Kubelet stopped posting node status"),
-            ("not ready", true, vec![condition("Ready", "False", "")], Degraded, Reason::NodeNotReady, "not ready, cordoned: no reason given"),
-            ("new", false, vec![], Unknown, Reason::NodeNotReady, "the node has not said yet whether it is ready"),
+            (
+                "pressed",
+                false,
+                vec![ready, condition("DiskPressure", "True", "")],
+                Healthy,
+                Reason::None,
+                "ready, low on disk",
+            ),
+            (
+                "lost",
+                false,
+                vec![lost],
+                Degraded,
+                Reason::NodeNotReady,
+                "not ready: Kubelet stopped posting node status",
+            ),
+            (
+                "not ready",
+                true,
+                vec![condition("Ready", "False", "")],
+                Degraded,
+                Reason::NodeNotReady,
+                "not ready, cordoned: no reason given",
+            ),
+            (
+                "new",
+                false,
+                vec![],
+                Unknown,
+                Reason::NodeNotReady,
+                "the node has not said yet whether it is ready",
+            ),
         ] {
             let got = assess(&NodeFacts { unschedulable, conditions, ..NodeFacts::default() });
-            assert_eq!((got.status, got.reason, got.message.as_ref()), (status, reason, message), "{case}");
+            assert_eq!(
+                (got.status, got.reason, got.message.as_ref()),
+                (status, reason, message),
+                "{case}"
+            );
         }
     }
 }

@@ -33,11 +33,14 @@ pub(super) fn assess(facts: &PodFacts, _now: Time) -> Assessment {
         "Running" if facts.restart_policy == "Always" => running(facts),
         "Running" => {
             let ready = condition::is_true(&facts.conditions, "Ready");
-            let verdict = Assessment::progressing(Reason::PodRunning, "the pod runs until its work is done");
+            let verdict =
+                Assessment::progressing(Reason::PodRunning, "the pod runs until its work is done");
             verdict.settled_if(ready)
         }
         "" => Assessment::unknown(Reason::PodPhaseUnknown, "the pod has no phase yet"),
-        phase => Assessment::unknown(Reason::PodPhaseUnknown, format!("the phase of the pod is {phase}")),
+        phase => {
+            Assessment::unknown(Reason::PodPhaseUnknown, format!("the phase of the pod is {phase}"))
+        }
     }
 }
 
@@ -145,8 +148,12 @@ fn failing_wait(status: &ContainerStatus) -> Option<(&ContainerStatus, &Containe
 fn stuck(what: &str, status: &ContainerStatus, waiting: &ContainerWaiting) -> (Reason, String) {
     let name = &status.name;
     match waiting.reason.as_str() {
-        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName"
-        | "ImageInspectError" | "RegistryUnavailable" => (
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ErrImageNeverPull"
+        | "InvalidImageName"
+        | "ImageInspectError"
+        | "RegistryUnavailable" => (
             Reason::ImagePullFailed,
             format!("{what} {name} cannot pull image {}: {}", status.image, words(waiting)),
         ),
@@ -202,12 +209,15 @@ pub(crate) fn trouble(facts: &PodFacts) -> Option<PodTrouble> {
     let init = facts.init_container_statuses.iter().find_map(failing_wait);
     if let Some((status, waiting)) = init {
         let (reason, message) = stuck("init container", status, waiting);
-        let reason = if reason == Reason::ImagePullFailed { reason } else { Reason::InitContainerFailing };
+        let reason =
+            if reason == Reason::ImagePullFailed { reason } else { Reason::InitContainerFailing };
         return Some(PodTrouble { reason, message, from: Time::MIN });
     }
     let all = facts.container_statuses.iter().chain(&facts.init_container_statuses);
     let invalid = all.filter_map(|status| Some((status, wait(status)?)));
-    if let Some((status, waiting)) = invalid.into_iter().find(|(_, it)| it.reason == "InvalidImageName") {
+    if let Some((status, waiting)) =
+        invalid.into_iter().find(|(_, it)| it.reason == "InvalidImageName")
+    {
         let (reason, message) = stuck("container", status, waiting);
         return Some(PodTrouble { reason, message, from: Time::MIN });
     }

@@ -36,29 +36,94 @@ pub(super) fn assess(facts: &ReplicaSetFacts, generation: i64) -> Assessment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitals_proto::v1::{Condition, HealthStatus::{Degraded, Healthy, Progressing}};
+    use vitals_proto::v1::{
+        Condition,
+        HealthStatus::{Degraded, Healthy, Progressing},
+    };
 
     #[test]
     fn rule() {
-        let ok = ReplicaSetFacts { desired: 2, observed_generation: 1, replicas: 2, fully_labeled: 2, ready: 2, available: 2, ..Default::default() };
-        let failure = |status: &str| vec![Condition {
-            r#type: "ReplicaFailure".into(),
-            status: status.into(),
-            reason: "FailedCreate".into(),
-            message: "exceeded quota.".into(),
+        let ok = ReplicaSetFacts {
+            desired: 2,
+            observed_generation: 1,
+            replicas: 2,
+            fully_labeled: 2,
+            ready: 2,
+            available: 2,
             ..Default::default()
-        }];
+        };
+        let failure = |status: &str| {
+            vec![Condition {
+                r#type: "ReplicaFailure".into(),
+                status: status.into(),
+                reason: "FailedCreate".into(),
+                message: "exceeded quota.".into(),
+                ..Default::default()
+            }]
+        };
         let short = ReplicaSetFacts { available: 1, ..ok.clone() };
         for (case, facts, generation, status, reason, settled, message) in [
-            ("all there", ok.clone(), 1, Healthy, Reason::None, true, "2 of 2 replicas are available"),
-            ("stale before refused", ReplicaSetFacts { conditions: failure("True"), ..short.clone() }, 2, Progressing, Reason::GenerationNotObserved, false, "its controller has not seen the latest change yet"),
-            ("refused before counts", ReplicaSetFacts { conditions: failure("True"), ..short.clone() }, 1, Degraded, Reason::ReplicaFailure, false, "new pods are refused: exceeded quota"),
-            ("refused no more", ReplicaSetFacts { conditions: failure("False"), ..ok.clone() }, 1, Healthy, Reason::None, true, "2 of 2 replicas are available"),
-            ("one short", short, 1, Progressing, Reason::ReplicasUnavailable, false, "1 of 2 replicas are available"),
-            ("an old one", ReplicaSetFacts { observed_generation: 1, ..Default::default() }, 1, Healthy, Reason::None, true, "scaled to 0"),
+            (
+                "all there",
+                ok.clone(),
+                1,
+                Healthy,
+                Reason::None,
+                true,
+                "2 of 2 replicas are available",
+            ),
+            (
+                "stale before refused",
+                ReplicaSetFacts { conditions: failure("True"), ..short.clone() },
+                2,
+                Progressing,
+                Reason::GenerationNotObserved,
+                false,
+                "its controller has not seen the latest change yet",
+            ),
+            (
+                "refused before counts",
+                ReplicaSetFacts { conditions: failure("True"), ..short.clone() },
+                1,
+                Degraded,
+                Reason::ReplicaFailure,
+                false,
+                "new pods are refused: exceeded quota",
+            ),
+            (
+                "refused no more",
+                ReplicaSetFacts { conditions: failure("False"), ..ok.clone() },
+                1,
+                Healthy,
+                Reason::None,
+                true,
+                "2 of 2 replicas are available",
+            ),
+            (
+                "one short",
+                short,
+                1,
+                Progressing,
+                Reason::ReplicasUnavailable,
+                false,
+                "1 of 2 replicas are available",
+            ),
+            (
+                "an old one",
+                ReplicaSetFacts { observed_generation: 1, ..Default::default() },
+                1,
+                Healthy,
+                Reason::None,
+                true,
+                "scaled to 0",
+            ),
         ] {
             let got = assess(&facts, generation);
-            assert_eq!((got.status, got.reason, got.settled, got.message.as_ref()), (status, reason, settled, message), "{case}");
+            assert_eq!(
+                (got.status, got.reason, got.settled, got.message.as_ref()),
+                (status, reason, settled, message),
+                "{case}"
+            );
         }
     }
 }

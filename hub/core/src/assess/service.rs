@@ -26,14 +26,26 @@ mod tests {
     #[test]
     fn rule() {
         let balanced = ServiceFacts { r#type: "LoadBalancer".to_owned(), ..Default::default() };
-        let ready = ServiceFacts { load_balancer_ingress: vec!["192.0.2.1".to_owned()], ..balanced.clone() };
+        let ready = ServiceFacts {
+            load_balancer_ingress: vec!["192.0.2.1".to_owned()],
+            ..balanced.clone()
+        };
         for (case, facts, status, reason) in [
-            ("cluster IP", ServiceFacts { r#type: "ClusterIP".to_owned(), ..Default::default() }, Healthy, Reason::None),
+            (
+                "cluster IP",
+                ServiceFacts { r#type: "ClusterIP".to_owned(), ..Default::default() },
+                Healthy,
+                Reason::None,
+            ),
             ("waiting", balanced, Progressing, Reason::LoadBalancerPending),
             ("has an address", ready, Healthy, Reason::None),
         ] {
             let got = assess(&facts);
-            assert_eq!((got.status, got.reason, got.settled), (status, reason, status == Healthy), "{case}");
+            assert_eq!(
+                (got.status, got.reason, got.settled),
+                (status, reason, status == Healthy),
+                "{case}"
+            );
         }
     }
 }

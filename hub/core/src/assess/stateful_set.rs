@@ -77,7 +77,10 @@ fn is_current(facts: &StatefulSetFacts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitals_proto::v1::{HealthStatus::{Healthy, Progressing}, UpdateStrategy};
+    use vitals_proto::v1::{
+        HealthStatus::{Healthy, Progressing},
+        UpdateStrategy,
+    };
 
     fn strategy(r#type: &str, partition: Option<i32>) -> Option<UpdateStrategy> {
         Some(UpdateStrategy { r#type: r#type.to_owned(), partition, ..UpdateStrategy::default() })
@@ -97,21 +100,72 @@ mod tests {
             strategy: strategy("RollingUpdate", None),
             ..StatefulSetFacts::default()
         };
-        let rolling = StatefulSetFacts { update_revision: "b".to_owned(), updated: 1, current: 2, ..ok.clone() };
-        let on_delete = StatefulSetFacts { strategy: strategy("OnDelete", None), ..rolling.clone() };
-        let partitioned = |partition| StatefulSetFacts { strategy: strategy("RollingUpdate", Some(partition)), ..rolling.clone() };
+        let rolling = StatefulSetFacts {
+            update_revision: "b".to_owned(),
+            updated: 1,
+            current: 2,
+            ..ok.clone()
+        };
+        let on_delete =
+            StatefulSetFacts { strategy: strategy("OnDelete", None), ..rolling.clone() };
+        let partitioned = |partition| StatefulSetFacts {
+            strategy: strategy("RollingUpdate", Some(partition)),
+            ..rolling.clone()
+        };
         for (case, facts, generation, status, reason, settled) in [
             ("at rest", ok.clone(), 2, Healthy, Reason::None, true),
             ("stale", ok.clone(), 3, Progressing, Reason::GenerationNotObserved, false),
-            ("never observed", StatefulSetFacts { observed_generation: 0, ..ok.clone() }, 0, Progressing, Reason::GenerationNotObserved, false),
-            ("one not ready", StatefulSetFacts { ready: 2, ..ok.clone() }, 2, Progressing, Reason::ReplicasUnavailable, false),
-            ("one not ready, OnDelete", StatefulSetFacts { ready: 2, ..on_delete.clone() }, 2, Progressing, Reason::ReplicasUnavailable, true),
+            (
+                "never observed",
+                StatefulSetFacts { observed_generation: 0, ..ok.clone() },
+                0,
+                Progressing,
+                Reason::GenerationNotObserved,
+                false,
+            ),
+            (
+                "one not ready",
+                StatefulSetFacts { ready: 2, ..ok.clone() },
+                2,
+                Progressing,
+                Reason::ReplicasUnavailable,
+                false,
+            ),
+            (
+                "one not ready, OnDelete",
+                StatefulSetFacts { ready: 2, ..on_delete.clone() },
+                2,
+                Progressing,
+                Reason::ReplicasUnavailable,
+                true,
+            ),
             ("OnDelete does not wait for revisions", on_delete, 2, Healthy, Reason::None, true),
             ("partition reached", partitioned(2), 2, Healthy, Reason::None, true),
-            ("partition not reached", partitioned(1), 2, Progressing, Reason::RolloutInProgress, false),
+            (
+                "partition not reached",
+                partitioned(1),
+                2,
+                Progressing,
+                Reason::RolloutInProgress,
+                false,
+            ),
             ("partition of 0", partitioned(0), 2, Progressing, Reason::RolloutInProgress, false),
             ("revisions differ", rolling, 2, Progressing, Reason::RolloutInProgress, false),
-            ("scaled to 0", StatefulSetFacts { desired: 0, replicas: 0, ready: 0, current: 0, updated: 0, ..ok }, 2, Healthy, Reason::None, true),
+            (
+                "scaled to 0",
+                StatefulSetFacts {
+                    desired: 0,
+                    replicas: 0,
+                    ready: 0,
+                    current: 0,
+                    updated: 0,
+                    ..ok
+                },
+                2,
+                Healthy,
+                Reason::None,
+                true,
+            ),
         ] {
             let got = assess(&facts, generation);
             assert_eq!((got.status, got.reason, got.settled), (status, reason, settled), "{case}");

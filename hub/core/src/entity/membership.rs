@@ -204,7 +204,10 @@ impl Membership {
         if let Some(controller) = heir_of(graph, id) {
             let inherited = self.explain(graph, catalog, controller);
             if !inherited.is_empty() {
-                return inherited.into_iter().map(|it| it.through(controller, Rule::Owner)).collect();
+                return inherited
+                    .into_iter()
+                    .map(|it| it.through(controller, Rule::Owner))
+                    .collect();
             }
         }
         let mut selected: BTreeMap<EntityRef, Explanation> = BTreeMap::new();
@@ -262,7 +265,10 @@ fn backends<'a>(
     let is_service = matches!(object.key.kind(), Kind::Service);
     let under_a_service = |backend: ObjectId| {
         let above = graph.controllers(backend);
-        above.into_iter().filter_map(|id| graph.key(id)).any(|it| matches!(it.kind(), Kind::Service))
+        above
+            .into_iter()
+            .filter_map(|id| graph.key(id))
+            .any(|it| matches!(it.kind(), Kind::Service))
     };
     graph.selected(id).filter(move |backend| is_service && !under_a_service(*backend))
 }

@@ -93,8 +93,12 @@ impl<'a> Marks<'a> {
     fn of(object: &'a Object) -> impl Iterator<Item = Self> {
         let Object { key, labels, annotations, template, .. } = object;
         let own = Self { key, labels, annotations: Some(annotations), bearer: Bearer::Itself };
-        let template = (!template.is_empty())
-            .then_some(Self { key, labels: template, annotations: None, bearer: Bearer::Template });
+        let template = (!template.is_empty()).then_some(Self {
+            key,
+            labels: template,
+            annotations: None,
+            bearer: Bearer::Template,
+        });
         std::iter::once(own).chain(template)
     }
 

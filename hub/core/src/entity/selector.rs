@@ -113,7 +113,9 @@ impl<'a> Parser<'a> {
         } else if matches!(self.next(), None | Some(',')) {
             Test::Exists
         } else {
-            return Err(self.error("expected '=', '==', '!=', 'in', 'notin', '<', '>', ',' or the end"));
+            return Err(
+                self.error("expected '=', '==', '!=', 'in', 'notin', '<', '>', ',' or the end")
+            );
         };
         Ok(Requirement { key, test })
     }
@@ -234,7 +236,8 @@ mod tests {
 
     #[test]
     fn language() {
-        let shop = labels(&[("app", "shop"), ("tier", "web"), ("n", "5"), ("a.b/c", ""), ("in", "x")]);
+        let shop =
+            labels(&[("app", "shop"), ("tier", "web"), ("n", "5"), ("a.b/c", ""), ("in", "x")]);
         for (text, want) in [
             ("app=shop", true),
             ("app==shop", true),
@@ -296,8 +299,11 @@ mod tests {
         let key = "[a-z]([a-z0-9.-]{0,5}[a-z0-9])?";
         let value = "([a-z0-9]([A-Za-z0-9._-]{0,5}[a-z0-9])?)?";
         let values = || proptest::collection::btree_set(value, 1..4);
-        let boxed = |values: BTreeSet<String>| values.into_iter().map(Into::into).collect::<BTreeSet<Box<str>>>();
-        let joined = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(", ");
+        let boxed = |values: BTreeSet<String>| {
+            values.into_iter().map(Into::into).collect::<BTreeSet<Box<str>>>()
+        };
+        let joined =
+            |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(", ");
         (key, 0..6_u8, values(), any::<i64>()).prop_map(move |(key, form, values, number)| {
             let one = values.first().cloned().unwrap_or_default();
             let only = BTreeSet::from([one.clone().into_boxed_str()]);

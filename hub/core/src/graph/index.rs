@@ -24,7 +24,12 @@ impl Index {
     }
 
     /// `rehash` gives the hash of what is in already.
-    pub(super) fn insert(&mut self, hash: u64, id: ObjectId, rehash: impl Fn(&Self, ObjectId) -> u64) {
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        id: ObjectId,
+        rehash: impl Fn(&Self, ObjectId) -> u64,
+    ) {
         // The table grows before it takes the new one, so that `rehash` can ask for our hasher.
         if self.ids.len() == self.ids.capacity() {
             let hasher = Self { ids: HashTable::new(), hasher: self.hasher.clone() };

@@ -96,10 +96,7 @@ impl LabelPool {
     }
 }
 
-fn hash<'a>(
-    hasher: &DefaultHashBuilder,
-    pairs: impl Iterator<Item = (&'a str, &'a str)>,
-) -> u64 {
+fn hash<'a>(hasher: &DefaultHashBuilder, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
     use std::hash::{Hash as _, Hasher as _};
     let mut state = hasher.build_hasher();
     pairs.for_each(|pair| pair.hash(&mut state));

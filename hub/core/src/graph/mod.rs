@@ -10,6 +10,7 @@
 pub(crate) mod labels;
 pub(crate) mod object;
 mod index;
+mod link;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -23,6 +24,7 @@ use vitals_proto::{
 use self::{
     index::Index,
     labels::{LabelPool, Labels},
+    link::Namespace,
     object::Object,
 };
 use crate::time::Time;
@@ -59,35 +61,6 @@ pub(crate) struct Graph {
     /// The same, the other way.
     selecting: HashMap<ObjectId, BTreeSet<ObjectId>>,
     pool: LabelPool,
-}
-
-/// What can select and be selected in a namespace.
-#[derive(Debug, Default)]
-struct Namespace {
-    services: BTreeSet<ObjectId>,
-    /// Workloads, by the labels of their template.
-    workloads: BTreeSet<ObjectId>,
-    pods: BTreeSet<ObjectId>,
-}
-
-impl Namespace {
-    fn of_kind(&mut self, kind: &Kind) -> &mut BTreeSet<ObjectId> {
-        match kind {
-            Kind::Service => &mut self.services,
-            Kind::Pod => &mut self.pods,
-            Kind::Deployment
-            | Kind::ReplicaSet
-            | Kind::StatefulSet
-            | Kind::DaemonSet
-            | Kind::Namespace
-            | Kind::Node
-            | Kind::Other(_) => &mut self.workloads,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.workloads.is_empty() && self.pods.is_empty()
-    }
 }
 
 /// An object as it is to be put.
@@ -141,7 +114,8 @@ impl Graph {
         if links != Links::Same {
             self.unlink_selection(id);
         }
-        if let Some(before) = self.objects.get_mut(id.slot()).and_then(|slot| slot.replace(object)) {
+        if let Some(before) = self.objects.get_mut(id.slot()).and_then(|slot| slot.replace(object))
+        {
             before.release(&mut self.pool);
         }
         if links == Links::Moved {
@@ -233,8 +207,11 @@ impl Graph {
 
     /// What names it as an owner in any role, in no order that means anything.
     pub(crate) fn owned(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
-        let ids = self.get(id).filter(|object| self.by_uid(object.key.cluster(), &object.uid) == Some(id));
-        let ids = ids.and_then(|object| self.owned.get(&(object.key.cluster().clone(), object.uid.clone())));
+        let ids = self
+            .get(id)
+            .filter(|object| self.by_uid(object.key.cluster(), &object.uid) == Some(id));
+        let ids = ids
+            .and_then(|object| self.owned.get(&(object.key.cluster().clone(), object.uid.clone())));
         ids.into_iter().flatten().copied()
     }
 
@@ -278,7 +255,12 @@ impl Graph {
     }
 
     /// Services and workloads of a namespace that match the labels of a pod: for a pod that is not held.
-    pub(crate) fn around(&self, cluster: &ClusterName, namespace: &str, labels: &Labels) -> Vec<ObjectId> {
+    pub(crate) fn around(
+        &self,
+        cluster: &ClusterName,
+        namespace: &str,
+        labels: &Labels,
+    ) -> Vec<ObjectId> {
         let Some(place) = self.namespaces.get(&(cluster.clone(), namespace.into())) else {
             return Vec::new();
         };
@@ -320,7 +302,11 @@ impl Graph {
         all.into_iter().collect()
     }
 
-    fn of_uid<'a>(&'a self, cluster: &'a ClusterName, uid: &'a Uid) -> impl Iterator<Item = ObjectId> + 'a {
+    fn of_uid<'a>(
+        &'a self,
+        cluster: &'a ClusterName,
+        uid: &'a Uid,
+    ) -> impl Iterator<Item = ObjectId> + 'a {
         let found = self.by_uid.candidates(self.by_uid.hash(&(cluster, uid)));
         found.filter(move |id| {
             self.get(*id).is_some_and(|it| it.uid == *uid && it.key.cluster() == cluster)
@@ -349,109 +335,11 @@ impl Graph {
         self.by_key.insert(hash, id, |index, id| hash_key(index, objects, id));
         id
     }
-
-    fn link_owners(&mut self, id: ObjectId) {
-        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
-        for owner in &object.owners {
-            let key = (object.key.cluster().clone(), owner.uid.clone());
-            self.owned.entry(key).or_default().insert(id);
-        }
-        if !object.uid.is_empty() {
-            let hash = self.by_uid.hash(&(object.key.cluster(), &object.uid));
-            let objects = &self.objects;
-            self.by_uid.insert(hash, id, |index, id| hash_uid(index, objects, id));
-        }
-    }
-
-    fn unlink_owners(&mut self, id: ObjectId) {
-        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
-        for owner in &object.owners {
-            let key = (object.key.cluster().clone(), owner.uid.clone());
-            if let Some(owned) = self.owned.get_mut(&key) {
-                owned.remove(&id);
-                if owned.is_empty() {
-                    self.owned.remove(&key);
-                }
-            }
-        }
-        if !object.uid.is_empty() {
-            self.by_uid.remove(hash_uid(&self.by_uid, &self.objects, id), id);
-        }
-    }
-
-    fn link_selection(&mut self, id: ObjectId) {
-        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
-        let Some(place_key) = place(object) else { return };
-        let is_service = matches!(object.key.kind(), Kind::Service);
-        let place = self.namespaces.entry(place_key).or_default();
-        place.of_kind(object.key.kind()).insert(id);
-        let pairs: Vec<_> = if is_service {
-            let selects = |it: &&ObjectId| matches(&self.objects, id, **it);
-            place.workloads.iter().chain(&place.pods).filter(selects).map(|it| (id, *it)).collect()
-        } else {
-            let selects = |it: &&ObjectId| matches(&self.objects, **it, id);
-            place.services.iter().filter(selects).map(|it| (*it, id)).collect()
-        };
-        for (service, backend) in pairs {
-            self.selected.entry(service).or_default().insert(backend);
-            self.selecting.entry(backend).or_default().insert(service);
-        }
-    }
-
-    fn unlink_selection(&mut self, id: ObjectId) {
-        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
-        let Some(place_key) = place(object) else { return };
-        if let Some(place) = self.namespaces.get_mut(&place_key) {
-            place.of_kind(object.key.kind()).remove(&id);
-            if place.is_empty() {
-                self.namespaces.remove(&place_key);
-            }
-        }
-        for backend in self.selected.remove(&id).unwrap_or_default() {
-            forget(&mut self.selecting, backend, id);
-        }
-        for service in self.selecting.remove(&id).unwrap_or_default() {
-            forget(&mut self.selected, service, id);
-        }
-    }
 }
 
 fn hash_key(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
     let object = objects.get(id.slot()).and_then(Option::as_ref);
     object.map_or(0, |object| index.hash(&object.key))
-}
-
-fn hash_uid(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
-    let object = objects.get(id.slot()).and_then(Option::as_ref);
-    object.map_or(0, |object| index.hash(&(object.key.cluster(), &object.uid)))
-}
-
-/// The namespace of what selects or can be selected.
-fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
-    let linked = match object.key.kind() {
-        Kind::Service => !object.selector.is_empty(),
-        Kind::Pod => true,
-        Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => {
-            !object.template.is_empty()
-        }
-        Kind::Namespace | Kind::Node | Kind::Other(_) => false,
-    };
-    linked.then(|| (object.key.cluster().clone(), object.key.namespace().into()))
-}
-
-fn matches(objects: &[Option<Object>], service: ObjectId, backend: ObjectId) -> bool {
-    let object = |id: ObjectId| objects.get(id.slot()).and_then(Option::as_ref);
-    let (Some(service), Some(backend)) = (object(service), object(backend)) else { return false };
-    backend.selectable().are_selected_by(&service.selector)
-}
-
-fn forget(links: &mut HashMap<ObjectId, BTreeSet<ObjectId>>, from: ObjectId, to: ObjectId) {
-    if let Some(linked) = links.get_mut(&from) {
-        linked.remove(&to);
-        if linked.is_empty() {
-            links.remove(&from);
-        }
-    }
 }
 
 fn difference(before: &Object, after: &Object) -> Links {

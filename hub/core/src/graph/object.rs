@@ -117,8 +117,11 @@ impl Object {
             facts.map_or_else(Assessment::not_understood, |facts| assess::assess(facts, now));
         let kind = facts.and_then(|facts| facts.kind.as_ref());
         let template = kind.and_then(template).map(|it| pool.share(&it.labels)).unwrap_or_default();
-        let selector =
-            if let Some(Facts::Service(it)) = kind { pool.share(&it.selector) } else { Labels::default() };
+        let selector = if let Some(Facts::Service(it)) = kind {
+            pool.share(&it.selector)
+        } else {
+            Labels::default()
+        };
         let mut annotations = meta.annotations.clone();
         annotations.retain(|key, _| ANNOTATIONS_READ.contains(&key.as_str()));
         Self {
@@ -214,7 +217,14 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         Facts::Pod(it) => return Vital::Pod(pod(it, assessment)),
         Facts::Service(_) | Facts::Node(_) | Facts::Namespace(_) => return Vital::None,
     };
-    Vital::Workload(Box::new(Workload { desired, replicas, updated, ready, available, images: images() }))
+    Vital::Workload(Box::new(Workload {
+        desired,
+        replicas,
+        updated,
+        ready,
+        available,
+        images: images(),
+    }))
 }
 
 fn pod(facts: &v1::PodFacts, assessment: &Assessment) -> Pod {

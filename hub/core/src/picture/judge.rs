@@ -92,18 +92,19 @@ impl Picture {
             && clusters.iter().all(|it| it.cluster != only.as_str())
         {
             let verdict = Some(absent.clone());
-            clusters.push(v1::ClusterVerdict { cluster: only.to_string(), verdict, workloads: vec![] });
+            clusters.push(v1::ClusterVerdict {
+                cluster: only.to_string(),
+                verdict,
+                workloads: vec![],
+            });
             clusters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
         }
         let verdict = match (clusters.as_slice(), absent) {
             ([], Some(absent)) => absent,
             (clusters, _) => combine::combine(clusters),
         };
-        let state = v1::Entity {
-            verdict: Some(verdict),
-            clusters,
-            ..self.names(entity, definition)
-        };
+        let state =
+            v1::Entity { verdict: Some(verdict), clusters, ..self.names(entity, definition) };
         (state, recheck_at)
     }
 
@@ -118,7 +119,8 @@ impl Picture {
         if entity.kind() == vitals_proto::identity::WORKLOAD {
             return v1::Entity { origin: EntityOrigin::Derived.into(), ..names };
         }
-        let members = self.membership.members(entity).into_iter().flatten().flat_map(|(_, ids)| ids);
+        let members =
+            self.membership.members(entity).into_iter().flatten().flat_map(|(_, ids)| ids);
         let systems = members.filter_map(|id| self.graph.get(*id)).filter_map(rule::system);
         let system = systems.min().map(|system| system.to_string()).unwrap_or_default();
         v1::Entity { origin: EntityOrigin::Labelled.into(), system, ..names }
@@ -154,7 +156,8 @@ fn date(state: &mut v1::Entity, before: Option<&v1::Entity>, now: Time) {
         date(verdict, before.and_then(|before| before.verdict.as_ref()));
     }
     for cluster in &mut state.clusters {
-        let before = before.and_then(|it| it.clusters.iter().find(|it| it.cluster == cluster.cluster));
+        let before =
+            before.and_then(|it| it.clusters.iter().find(|it| it.cluster == cluster.cluster));
         if let Some(verdict) = &mut cluster.verdict {
             date(verdict, before.and_then(|before| before.verdict.as_ref()));
         }

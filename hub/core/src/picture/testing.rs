@@ -39,7 +39,12 @@ impl fmt::Debug for TestObject {
         write!(
             formatter,
             "{} uid {} under {owners:?} {:?} {:?}: {:?} {:?}",
-            self.key, text(&meta.uid), meta.labels, links(&self.facts), assessment.reason, assessment.message
+            self.key,
+            text(&meta.uid),
+            meta.labels,
+            links(&self.facts),
+            assessment.reason,
+            assessment.message
         )
     }
 }
@@ -51,13 +56,18 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         Facts::ReplicaSet(it) => it.template.unwrap().labels,
         Facts::StatefulSet(it) => it.template.unwrap().labels,
         Facts::Service(it) => it.selector,
-        Facts::DaemonSet(_) | Facts::Pod(_) | Facts::Node(_) | Facts::Namespace(_) => BTreeMap::new(),
+        Facts::DaemonSet(_) | Facts::Pod(_) | Facts::Node(_) | Facts::Namespace(_) => {
+            BTreeMap::new()
+        }
     }
 }
 
 pub(crate) fn labels(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split(',').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap()).map(|(key, value)| (key.into(), value.into())).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap())
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
 }
 
 fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
@@ -80,8 +90,13 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
 }
 
 fn template(text: &str) -> Option<v1::PodTemplate> {
-    let container = v1::Container { name: "app".into(), image: "shop:1".into(), ..Default::default() };
-    Some(v1::PodTemplate { labels: labels(text), containers: vec![container], init_containers: vec![] })
+    let container =
+        v1::Container { name: "app".into(), image: "shop:1".into(), ..Default::default() };
+    Some(v1::PodTemplate {
+        labels: labels(text),
+        containers: vec![container],
+        init_containers: vec![],
+    })
 }
 
 /// A Deployment of three replicas that is rolled out.
@@ -130,12 +145,17 @@ pub(crate) fn stateful_set(cluster: &str, name: &str, pods: &str) -> TestObject 
 
 /// A pod that is ready.
 pub(crate) fn pod(cluster: &str, name: &str) -> TestObject {
-    let ready = v1::Condition { r#type: "Ready".into(), status: "True".into(), ..Default::default() };
+    let ready =
+        v1::Condition { r#type: "Ready".into(), status: "True".into(), ..Default::default() };
     let facts = v1::PodFacts {
         phase: "Running".into(),
         restart_policy: "Always".into(),
         conditions: vec![ready],
-        container_statuses: vec![v1::ContainerStatus { name: "app".into(), ready: true, ..Default::default() }],
+        container_statuses: vec![v1::ContainerStatus {
+            name: "app".into(),
+            ready: true,
+            ..Default::default()
+        }],
         ..Default::default()
     };
     object(cluster, name, Facts::Pod(facts))
@@ -143,7 +163,11 @@ pub(crate) fn pod(cluster: &str, name: &str) -> TestObject {
 
 /// A Service without a load balancer.
 pub(crate) fn service(cluster: &str, name: &str, selector: &str) -> TestObject {
-    let facts = v1::ServiceFacts { r#type: "ClusterIP".into(), selector: labels(selector), ..Default::default() };
+    let facts = v1::ServiceFacts {
+        r#type: "ClusterIP".into(),
+        selector: labels(selector),
+        ..Default::default()
+    };
     object(cluster, name, Facts::Service(facts))
 }
 
@@ -176,7 +200,12 @@ impl TestObject {
     pub(crate) fn under_uid(self, uid: prost::bytes::Bytes, kind: &str) -> Self {
         let kind = kind.to_owned();
         self.meta(|meta| {
-            meta.owners.push(v1::OwnerReference { uid, kind, controller: true, ..Default::default() });
+            meta.owners.push(v1::OwnerReference {
+                uid,
+                kind,
+                controller: true,
+                ..Default::default()
+            });
         })
     }
 
@@ -211,8 +240,15 @@ impl TestObject {
             pod.container_statuses = vec![v1::ContainerStatus {
                 name: "app".into(),
                 restarts: 6,
-                state: state(State::Waiting(v1::ContainerWaiting { reason: "CrashLoopBackOff".into(), message: String::new() })),
-                last_state: state(State::Terminated(v1::ContainerTerminated { exit_code: 1, reason: "Error".into(), ..Default::default() })),
+                state: state(State::Waiting(v1::ContainerWaiting {
+                    reason: "CrashLoopBackOff".into(),
+                    message: String::new(),
+                })),
+                last_state: state(State::Terminated(v1::ContainerTerminated {
+                    exit_code: 1,
+                    reason: "Error".into(),
+                    ..Default::default()
+                })),
                 ..Default::default()
             }];
         })
@@ -243,7 +279,12 @@ impl Default for Bench {
 
 impl Bench {
     pub(crate) fn with(rules: Rules, config: PictureConfig) -> Self {
-        Self { picture: Picture::with(rules, config), store: Store::default(), sequence: 0, now: NOW }
+        Self {
+            picture: Picture::with(rules, config),
+            store: Store::default(),
+            sequence: 0,
+            now: NOW,
+        }
     }
 
     /// Of these objects, with their clusters fresh.
@@ -257,14 +298,10 @@ impl Bench {
         bench
     }
 
-    fn next(&mut self) -> StreamPoint {
-        self.sequence += 1;
-        point(self.sequence)
-    }
-
     pub(crate) fn put(&mut self, object: &TestObject) {
         let TestObject { key, facts } = object;
-        let at = self.next();
+        self.sequence += 1;
+        let at = point(self.sequence);
         let bytes = facts.encode_to_vec();
         let subject = subject::object(key);
         let held = NewHeld {
@@ -284,15 +321,18 @@ impl Bench {
     }
 
     pub(crate) fn put_not_understood(&mut self, key: &ObjectKey) {
-        let at = self.next();
+        self.sequence += 1;
+        let at = point(self.sequence);
         self.store.remove(key);
         self.picture.upsert(key, None, &at, self.now);
     }
 
     pub(crate) fn remove(&mut self, key: &ObjectKey, labels: Option<&str>) {
-        let at = self.next();
+        self.sequence += 1;
+        let at = point(self.sequence);
         self.store.remove(key);
-        let tombstone = labels.map(|text| v1::Tombstone { labels: self::labels(text), ..Default::default() });
+        let tombstone =
+            labels.map(|text| v1::Tombstone { labels: self::labels(text), ..Default::default() });
         self.picture.remove(key, tombstone.as_ref(), &at);
     }
 

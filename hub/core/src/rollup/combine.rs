@@ -13,9 +13,11 @@ use crate::{assess::Reason, catalog::Definition, freshness::ClusterFreshness};
 /// Over all clusters: of their statuses the worst, told by the first cluster that has it. Without `since`.
 pub(crate) fn combine(clusters: &[v1::ClusterVerdict]) -> v1::Verdict {
     let all: Vec<&v1::Verdict> = clusters.iter().filter_map(|it| it.verdict.as_ref()).collect();
-    let Some(first) = all.iter().copied().min_by_key(|it| {
-        (std::cmp::Reverse(it.status), std::cmp::Reverse(it.severity))
-    }) else {
+    let Some(first) = all
+        .iter()
+        .copied()
+        .min_by_key(|it| (std::cmp::Reverse(it.status), std::cmp::Reverse(it.severity)))
+    else {
         return v1::Verdict::default();
     };
     let alike = all.iter().filter(|it| it.status == first.status).count();
@@ -24,10 +26,15 @@ pub(crate) fn combine(clusters: &[v1::ClusterVerdict]) -> v1::Verdict {
         (all, alike) if alike == all && first.status() == HealthStatus::Healthy => {
             format!("healthy in all {all} clusters")
         }
-        (all, alike) => format!("{} ({alike} of {all} clusters are {})", first.message, sentence::word(first.status())),
+        (all, alike) => format!(
+            "{} ({alike} of {all} clusters are {})",
+            first.message,
+            sentence::word(first.status())
+        ),
     };
     let stale = all.iter().any(|it| it.last_known() != HealthStatus::Unspecified);
-    let last_known = all.iter().map(|it| if it.last_known == 0 { it.status } else { it.last_known });
+    let last_known =
+        all.iter().map(|it| if it.last_known == 0 { it.status } else { it.last_known });
     v1::Verdict {
         message,
         last_known: if stale { last_known.max().unwrap_or_default() } else { 0 },
@@ -77,13 +84,18 @@ pub(crate) fn absent(
             (HealthStatus::Unknown, Reason::ClusterNotSeen, message, FreshnessState::Unverified)
         }
         (Some(_), Some((cluster, it))) => {
-            let message = format!("no object of it where it can be seen, and {cluster} is not seen: {}", it.message);
+            let message = format!(
+                "no object of it where it can be seen, and {cluster} is not seen: {}",
+                it.message
+            );
             (HealthStatus::Unknown, Reason::ClusterNotSeen, message, it.state)
         }
         (Some(_), None) => {
             let message = match around.as_slice() {
                 [(cluster, _)] => format!("it is registered, and has no object in {cluster}"),
-                many => format!("it is registered, and has no object in any of {} clusters", many.len()),
+                many => {
+                    format!("it is registered, and has no object in any of {} clusters", many.len())
+                }
             };
             (HealthStatus::Missing, Reason::NoObjects, message, FreshnessState::Fresh)
         }
@@ -122,7 +134,11 @@ fn next(definition: &Definition, status: HealthStatus) -> String {
     let wire = &definition.wire;
     let selector = match wire.kubernetes_label_selector.as_str() {
         "" => {
-            let id = if wire.kubernetes_id.is_empty() { definition.entity.name() } else { &wire.kubernetes_id };
+            let id = if wire.kubernetes_id.is_empty() {
+                definition.entity.name()
+            } else {
+                &wire.kubernetes_id
+            };
             format!("{}={id}", crate::entity::rule::KUBERNETES_ID)
         }
         selector => selector.to_owned(),
@@ -131,5 +147,8 @@ fn next(definition: &Definition, status: HealthStatus) -> String {
         "" => "-A".to_owned(),
         namespace => format!("-n {}", sentence::quoted(namespace)),
     };
-    format!("kubectl get deployments,statefulsets,daemonsets,pods {namespace} -l {}", sentence::quoted(&selector))
+    format!(
+        "kubectl get deployments,statefulsets,daemonsets,pods {namespace} -l {}",
+        sentence::quoted(&selector)
+    )
 }

@@ -26,10 +26,20 @@ pub(crate) struct Told {
     pub(crate) next: String,
 }
 
-pub(crate) fn tell(scene: Scene<'_>, cluster: &ClusterName, tally: &Tally, worst: &Finding) -> Told {
+pub(crate) fn tell(
+    scene: Scene<'_>,
+    cluster: &ClusterName,
+    tally: &Tally,
+    worst: &Finding,
+) -> Told {
     let graph = scene.graph;
     let Some(root) = graph.get(worst.object) else {
-        return Told { message: worst.message.to_string(), cause: vec![], evidence: vec![], next: String::new() };
+        return Told {
+            message: worst.message.to_string(),
+            cause: vec![],
+            evidence: vec![],
+            next: String::new(),
+        };
     };
     let facts = scene.store.facts(&root.key).and_then(|facts| facts.kind);
     let pod = if let Some(Facts::Pod(pod)) = facts { Some(pod) } else { None };
@@ -60,7 +70,8 @@ fn message(
     };
     let alike = tally.findings.iter().filter(|it| {
         (it.workload, it.status, it.reason) == (worst.workload, worst.status, worst.reason)
-            && it.object != it.workload.unwrap_or(it.object) || it.object == worst.object
+            && it.object != it.workload.unwrap_or(it.object)
+            || it.object == worst.object
     });
     let alike = alike.count();
     let all = worst.workload.and_then(|id| tally.pods.get(&id)).copied().unwrap_or_default();
@@ -82,7 +93,10 @@ fn numbers(graph: &Graph, finding: &Finding) -> Vec<String> {
     let workload = [Some(finding.object), finding.workload].into_iter().flatten();
     let mut found = workload.filter_map(|id| graph.get(id)?.workload());
     let numbers = found.next().map(|it| {
-        format!("{} desired, {} updated, {} ready, {} available", it.desired, it.updated, it.ready, it.available)
+        format!(
+            "{} desired, {} updated, {} ready, {} available",
+            it.desired, it.updated, it.ready, it.available
+        )
     });
     numbers.into_iter().collect()
 }
@@ -98,13 +112,17 @@ fn next(key: &ObjectKey, reason: Reason, pod: Option<&v1::PodFacts>) -> String {
     let container = pod.and_then(assess::pod::failing_container).map(quoted);
     let has_ended_before = matches!(
         reason,
-        Reason::ContainerCrashLooping | Reason::PodNotReadyAfterRestart | Reason::InitContainerFailing
+        Reason::ContainerCrashLooping
+            | Reason::PodNotReadyAfterRestart
+            | Reason::InitContainerFailing
     );
     match container {
         Some(container) if has_ended_before => {
             format!("{kubectl} logs {name} -c {container} --previous")
         }
-        Some(container) if reason == Reason::PodFailed => format!("{kubectl} logs {name} -c {container}"),
+        Some(container) if reason == Reason::PodFailed => {
+            format!("{kubectl} logs {name} -c {container}")
+        }
         _ if reason == Reason::Paused => format!("{kubectl} rollout resume {kind} {name}"),
         _ if matches!(reason, Reason::RolloutInProgress | Reason::OldReplicasPending) => {
             format!("{kubectl} rollout status {kind} {name}")
@@ -128,7 +146,9 @@ pub(crate) fn healthy(graph: &Graph, cluster: &ClusterName, tally: &Tally) -> St
     match tally.workloads.as_slice() {
         [] => format!("healthy in {cluster}"),
         [id] => match graph.get(*id) {
-            Some(object) => format!("{} in {cluster}: {}", name(&object.key), object.assessment.message),
+            Some(object) => {
+                format!("{} in {cluster}: {}", name(&object.key), object.assessment.message)
+            }
             None => format!("healthy in {cluster}"),
         },
         many => format!("{} workloads are healthy in {cluster}", many.len()),
@@ -151,7 +171,8 @@ pub(crate) fn word(status: HealthStatus) -> &'static str {
 pub(crate) fn summary(graph: &Graph, id: ObjectId) -> Option<v1::WorkloadSummary> {
     let object = graph.get(id)?;
     let numbers = object.workload();
-    let restarts = graph.below(id).into_iter().filter_map(|id| Some(graph.get(id)?.pod()?.restarts));
+    let restarts =
+        graph.below(id).into_iter().filter_map(|id| Some(graph.get(id)?.pod()?.restarts));
     Some(v1::WorkloadSummary {
         object: Some(object.key.to_ref()),
         desired: numbers.map_or(0, |it| it.desired),
@@ -160,6 +181,8 @@ pub(crate) fn summary(graph: &Graph, id: ObjectId) -> Option<v1::WorkloadSummary
         available: numbers.map_or(0, |it| it.available),
         restarts: restarts.fold(0, i32::saturating_add),
         health: Some(object.assessment.to_health()),
-        images: numbers.map(|it| it.images.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+        images: numbers
+            .map(|it| it.images.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
     })
 }

@@ -1,6 +1,10 @@
 //! Counts what the members of an entity in one cluster say, and keeps what counts against it.
 
-use std::{borrow::Cow, collections::{BTreeMap, BTreeSet}, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use vitals_proto::{
     identity::ObjectKey,
@@ -79,7 +83,13 @@ impl Tally {
         if tally.judged == 0
             && let Some(first) = scene.graph.in_order(members.iter().copied()).first()
         {
-            tally.find(HealthStatus::Unknown, Reason::KindNotJudged, *first, None, "this hub has no rule for what there is".into());
+            tally.find(
+                HealthStatus::Unknown,
+                Reason::KindNotJudged,
+                *first,
+                None,
+                "this hub has no rule for what there is".into(),
+            );
         }
         tally.note_kinds_below();
         tally.workloads.sort_by_key(|id| scene.graph.key(*id).map(place));
@@ -90,7 +100,12 @@ impl Tally {
     pub(crate) fn worst(&self, graph: &Graph) -> Option<&Finding> {
         let order = |it: &Finding| {
             let key = |id| graph.key(id);
-            (std::cmp::Reverse(it.status), it.reason.generality(), it.workload.and_then(key), key(it.object))
+            (
+                std::cmp::Reverse(it.status),
+                it.reason.generality(),
+                it.workload.and_then(key),
+                key(it.object),
+            )
         };
         self.findings.iter().min_by(|a, b| order(a).cmp(&order(b)))
     }
@@ -98,7 +113,9 @@ impl Tally {
     pub(crate) fn dimensions(&self) -> Vec<v1::Dimension> {
         [("workload", self.workload), ("rollout", self.rollout), ("traffic", self.traffic)]
             .into_iter()
-            .filter_map(|(name, Aspect(worst))| worst.map(|(status, of)| dimension(name, status, of)))
+            .filter_map(|(name, Aspect(worst))| {
+                worst.map(|(status, of)| dimension(name, status, of))
+            })
             .collect()
     }
 
@@ -165,7 +182,8 @@ impl Tally {
         if let Some(top) = top_workload(graph, id) {
             // Its Deployment tells the numbers; that pods are refused it tells only after its deadline.
             let assessment = &object.assessment;
-            let tells_more = matches!(assessment.status, HealthStatus::Degraded | HealthStatus::Unknown);
+            let tells_more =
+                matches!(assessment.status, HealthStatus::Degraded | HealthStatus::Unknown);
             if tells_more && desired != Some(0) {
                 self.workload.add(assessment.status, assessment.reason);
                 self.add_assessment(id, Some(top), object);
@@ -181,7 +199,13 @@ impl Tally {
         let top = top_workload(graph, id);
         let assessment = &object.assessment;
         let Some(pod) = object.pod() else {
-            self.find_of_pod(assessment.status, assessment.reason, id, top, assessment.message.clone());
+            self.find_of_pod(
+                assessment.status,
+                assessment.reason,
+                id,
+                top,
+                assessment.message.clone(),
+            );
             return;
         };
         if matches!(pod.life, Life::Lasting | Life::Passing) {
@@ -200,7 +224,13 @@ impl Tally {
             self.recheck(trouble.from);
         }
         if counts(graph, id, object, pod) {
-            self.find_of_pod(assessment.status, assessment.reason, id, top, assessment.message.clone());
+            self.find_of_pod(
+                assessment.status,
+                assessment.reason,
+                id,
+                top,
+                assessment.message.clone(),
+            );
         } else {
             self.workload.add(HealthStatus::Healthy, Reason::None);
         }
