@@ -15,7 +15,13 @@ pub mod limits;
 pub mod rule;
 
 /// Messages and services of package `vitals.v1`, generated.
-#[allow(clippy::all, rustdoc::all, reason = "generated code is not ours to style")]
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    rustdoc::all,
+    reason = "generated code is not ours to style"
+)]
 pub mod v1 {
     tonic::include_proto!("vitals.v1");
 }
