@@ -296,7 +296,7 @@ impl Agent {
         Some(Publication {
             ticket: Ticket::heartbeat(self.pulse.hand_over(now, gist)),
             subject: subject::heartbeat(&self.config.cluster, &self.config.scope),
-            payload: heartbeat.encode_to_vec().into(),
+            payload: message::write_heartbeat(&heartbeat),
             content: Content::Heartbeat,
         })
     }

@@ -112,6 +112,29 @@ pub(crate) fn write(mut envelope: v1::ObjectChange, state: State, time_ms: i64) 
     }
 }
 
+/// Heartbeats are filled up to a multiple of this, so that they rarely grow. Bytes.
+///
+/// A full stream refuses an update that is larger than what it replaces (server/filestore.go, `storeRawMsg`); a heartbeat that
+/// grew with the list of what was refused would be refused too, and the agent would count as lost.
+const HEARTBEAT_STEP_BYTES: usize = 2_048;
+
+/// Field of the padding. No other may have this number; readers skip it.
+const PADDING_TAG: u32 = 16;
+
+/// Writes a heartbeat.
+pub(crate) fn write_heartbeat(heartbeat: &v1::Heartbeat) -> Bytes {
+    let mut payload = heartbeat.encode_to_vec();
+    let missing = HEARTBEAT_STEP_BYTES - payload.len() % HEARTBEAT_STEP_BYTES;
+    // A field takes three bytes more than it holds, one that holds more than 127 takes four; so 131 cannot be filled.
+    let missing =
+        if missing <= 3 || missing == 131 { missing + HEARTBEAT_STEP_BYTES } else { missing };
+    let zeros = if missing <= 130 { missing - 3 } else { missing - 4 };
+    encode_key(PADDING_TAG, WireType::LengthDelimited, &mut payload);
+    encode_varint(u64::try_from(zeros).unwrap_or_default(), &mut payload);
+    payload.resize(payload.len() + zeros, 0);
+    payload.into()
+}
+
 #[cfg(test)]
 mod tests {
     use vitals_proto::MAGIC;
@@ -146,6 +169,22 @@ mod tests {
             assert_eq!(payload, whole.encode_to_vec());
             assert!(payload.starts_with(&MAGIC));
             assert!(matches!(kept, State::Facts(kept) if kept == facts.encode_to_vec()));
+        }
+    }
+
+    #[test]
+    fn heartbeats_have_few_sizes_and_are_read_as_they_were() {
+        for title in 0..5_000 {
+            let heartbeat = v1::Heartbeat {
+                format: FORMAT,
+                cluster_title: "x".repeat(title),
+                ..Default::default()
+            };
+            let payload = write_heartbeat(&heartbeat);
+            assert_eq!(payload.len() % HEARTBEAT_STEP_BYTES, 0, "{title}");
+            assert!(payload.len() <= title + 2 * HEARTBEAT_STEP_BYTES + 16, "{title}");
+            assert!(payload.starts_with(&MAGIC));
+            assert_eq!(v1::Heartbeat::decode(payload).unwrap(), heartbeat);
         }
     }
 
