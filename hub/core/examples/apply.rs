@@ -2,6 +2,8 @@
 //! apply [objects]`. One core; a fleet of ten clusters in which each application has a Deployment, a ReplicaSet, a Service and
 //! seven Pods. Times are of the CPU, so that what else runs on the machine counts little. Budgets: DESIGN.md section 6.
 
+#![expect(clippy::expect_used, reason = "the names of the fleet are ours")]
+
 use std::time::Duration;
 
 use prost::Message as _;
@@ -29,8 +31,7 @@ struct Sent {
 }
 
 fn main() {
-    let objects =
-        std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let objects = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
     let stream = &StreamName::from("VITALS_OBJECTS");
     let mut hub = Hub::new(Settings { rules: Rules::ALL, streams: vec![stream.clone()] });
     let now = Time::from_unix_s(1_764_000_000);
@@ -118,9 +119,19 @@ fn sent(index: usize, counter: u64) -> Sent {
     let set = format!("{name}-7d9c5b8f6d");
     let (kind, object, owner, facts) = match index % OBJECTS_PER_APPLICATION {
         0 => (Kind::Deployment, name.clone(), None, deployment(&name)),
-        1 => (Kind::ReplicaSet, set, Some(("apps/v1", "Deployment", name.clone(), 0)), replica_set(&name)),
+        1 => (
+            Kind::ReplicaSet,
+            set,
+            Some(("apps/v1", "Deployment", name.clone(), 0)),
+            replica_set(&name),
+        ),
         2 => (Kind::Service, name.clone(), None, service(&name)),
-        pod => (Kind::Pod, format!("{set}-x7k{pod}z"), Some(("apps/v1", "ReplicaSet", set, 1)), pod_facts(&name, counter)),
+        pod => (
+            Kind::Pod,
+            format!("{set}-x7k{pod}z"),
+            Some(("apps/v1", "ReplicaSet", set, 1)),
+            pod_facts(&name, counter),
+        ),
     };
     let uid = |index: usize| [&[7; 8][..], &(index as u64).to_be_bytes()].concat().into();
     let owners = owner.map(|(api_version, kind, name, offset)| v1::OwnerReference {
@@ -152,7 +163,10 @@ fn sent(index: usize, counter: u64) -> Sent {
     let key = ObjectKey::new(parts).expect("a key");
     let change = v1::ObjectChange {
         format: FORMAT,
-        epoch: Some(v1::Epoch { started_at_unix_ms: 1_764_000_000_000, random: 0x1234_5678_9abc_def0 }),
+        epoch: Some(v1::Epoch {
+            started_at_unix_ms: 1_764_000_000_000,
+            random: 0x1234_5678_9abc_def0,
+        }),
         counter: counter * 10_000_000 + index as u64,
         cluster_uid: Uid::from_text("1b4e28ba-2fa1-11d2-883f-0016d3cca427").to_wire().into(),
         scope: "main".into(),
@@ -178,7 +192,9 @@ fn selector(name: &str) -> v1::LabelSelector {
 
 fn container(name: &str) -> v1::Container {
     let quantity = |cpu: &str, memory: &str| {
-        [("cpu", cpu), ("memory", memory)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+        [("cpu", cpu), ("memory", memory)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
     };
     v1::Container {
         name: "app".into(),
@@ -190,7 +206,11 @@ fn container(name: &str) -> v1::Container {
 }
 
 fn template(name: &str) -> v1::PodTemplate {
-    v1::PodTemplate { labels: labels(name), containers: vec![container(name)], ..Default::default() }
+    v1::PodTemplate {
+        labels: labels(name),
+        containers: vec![container(name)],
+        ..Default::default()
+    }
 }
 
 fn condition(what: &str) -> v1::Condition {
@@ -241,7 +261,8 @@ fn service(name: &str) -> facts::Kind {
 }
 
 fn pod_facts(name: &str, version: u64) -> facts::Kind {
-    let running = container_state::State::Running(v1::ContainerRunning { started_at_unix_s: 1_763_000_000 });
+    let running =
+        container_state::State::Running(v1::ContainerRunning { started_at_unix_s: 1_763_000_000 });
     let status = v1::ContainerStatus {
         name: "app".into(),
         image: format!("registry.example.org/team/{name}:1.4.8"),
@@ -257,7 +278,9 @@ fn pod_facts(name: &str, version: u64) -> facts::Kind {
         pod_ip: "10.1.12.7".into(),
         started_at_unix_s: 1_763_000_000,
         restart_policy: "Always".into(),
-        conditions: ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition).into(),
+        conditions: ["Initialized", "Ready", "ContainersReady", "PodScheduled"]
+            .map(condition)
+            .into(),
         containers: vec![container(name)],
         container_statuses: vec![status],
         service_account: "default".into(),

@@ -75,7 +75,10 @@ impl Store {
     }
 
     /// All objects of a cluster, in no promised order.
-    pub fn objects<'a>(&'a self, cluster: &ClusterName) -> impl Iterator<Item = Held<'a>> + use<'a> {
+    pub fn objects<'a>(
+        &'a self,
+        cluster: &ClusterName,
+    ) -> impl Iterator<Item = Held<'a>> + use<'a> {
         let cluster = self.clusters.get(cluster);
         cluster.into_iter().flat_map(|cluster| {
             cluster.records().map(|record| Held::new(record, cluster, &self.streams))

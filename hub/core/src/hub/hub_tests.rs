@@ -19,7 +19,10 @@ fn what_agents_say_is_held_and_verified() {
     let cluster = rig.cluster();
     assert_eq!(rig.state(), FreshnessState::Fresh);
     assert_eq!(cluster.verified_at, Some(rig.now.to_wire()));
-    assert_eq!((cluster.objects, cluster.uid.as_str()), (2, "1b4e28ba-2fa1-11d2-883f-0016d3cca427"));
+    assert_eq!(
+        (cluster.objects, cluster.uid.as_str()),
+        (2, "1b4e28ba-2fa1-11d2-883f-0016d3cca427")
+    );
     rig.send(agent.delete(&pod("a")));
     rig.beat(&mut agent);
     assert_eq!((rig.held(), rig.asked()), (Rig::exists(&agent), vec![]));
@@ -298,7 +301,10 @@ fn what_was_not_verified_does_not_hide_behind_a_blind_spot() {
         rig.send(agent.heartbeat());
     }
     assert_eq!(rig.state(), FreshnessState::Unverified);
-    assert_eq!(rig.cluster().scopes[0].freshness.as_ref().unwrap().state(), FreshnessState::Unverified);
+    assert_eq!(
+        rig.cluster().scopes[0].freshness.as_ref().unwrap().state(),
+        FreshnessState::Unverified
+    );
 }
 
 #[test]
@@ -448,7 +454,8 @@ fn names_do_not_fill_the_memory() {
 
     let mut rig = Rig::new();
     for kind in 0..=1_024 {
-        let sent = agent.put(&object(Kind::from_resource(&format!("k{kind}.example.org")), "a"), "1");
+        let sent =
+            agent.put(&object(Kind::from_resource(&format!("k{kind}.example.org")), "a"), "1");
         let sequence = rig.stream.append(&sent, rig.now);
         rig.read(sequence, &sent, 0, rig.now);
     }
@@ -669,8 +676,7 @@ proptest! {
 
 #[test]
 fn without_sums_over_what_is_held_a_refused_message_counts() {
-    let (mut rig, mut old) =
-        (Rig::with(Rules::without(Rule::SumsOverHeld)), Agent::new("main", 1));
+    let (mut rig, mut old) = (Rig::with(Rules::without(Rule::SumsOverHeld)), Agent::new("main", 1));
     rig.send(old.put(&pod("a"), "1"));
     let mut new = old.restarted(2);
     rig.send(new.put(&pod("a"), "2"));

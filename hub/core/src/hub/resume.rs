@@ -7,7 +7,12 @@
 use vitals_proto::limits::TOMBSTONE_TTL;
 
 use crate::{
-    ingest::{cluster, comparison::Reading, scope::Verified, stream::{OwnSnapshot, StreamState}},
+    ingest::{
+        cluster,
+        comparison::Reading,
+        scope::Verified,
+        stream::{OwnSnapshot, StreamState},
+    },
     position::{Position, StreamPoint},
     time::Time,
 };
@@ -46,7 +51,8 @@ impl Hub {
             return MayResume::Snapshot(format!("the token does not know stream {stream}"));
         }
         if self.position.definitions_revision < from.definitions_revision {
-            wait = wait.or_else(|| Some(MayResume::Wait("definitions are not read yet".to_owned())));
+            wait =
+                wait.or_else(|| Some(MayResume::Wait("definitions are not read yet".to_owned())));
         }
         wait.unwrap_or_else(|| self.are_clusters_proven())
     }
@@ -56,9 +62,10 @@ impl Hub {
     /// comes by repair but was touched before, nor at a hub that had it all the time.
     #[must_use]
     pub fn token_position(&self) -> Position {
-        let is_whole = self.streams.values().all(|stream| {
-            stream.own_snapshot().is_some() && stream.reading() != Reading::Snapshot
-        });
+        let is_whole = self
+            .streams
+            .values()
+            .all(|stream| stream.own_snapshot().is_some() && stream.reading() != Reading::Snapshot);
         match self.are_clusters_proven() {
             MayResume::Serve if is_whole => self.position.clone(),
             MayResume::Serve | MayResume::Wait(_) | MayResume::Snapshot(_) => Position::default(),

@@ -131,7 +131,10 @@ impl Agent {
             scope: self.scope.to_string(),
             kinds: kinds.collect(),
             bucket_sums: self.sums().to_wire().into(),
-            api_server: Some(v1::ApiServerReport { reachable: self.reachable, ..Default::default() }),
+            api_server: Some(v1::ApiServerReport {
+                reachable: self.reachable,
+                ..Default::default()
+            }),
             provisional: self.provisional,
             ..Default::default()
         };
@@ -141,7 +144,9 @@ impl Agent {
 
     /// What it publishes when it is asked to repair.
     pub(super) fn repair(&mut self, request: &v1::RepairRequest) -> Vec<Sent> {
-        if request.scope != self.scope.as_str() || request.epoch.map(Epoch::from) != Some(self.epoch) {
+        if request.scope != self.scope.as_str()
+            || request.epoch.map(Epoch::from) != Some(self.epoch)
+        {
             return Vec::new();
         }
         let asked = |subject: &str| {
@@ -330,10 +335,11 @@ impl Rig {
 
     /// What the agent says exists, as its versions.
     pub(super) fn exists(agent: &Agent) -> BTreeMap<ObjectKey, String> {
-        let version = |payload: &Vec<u8>| match v1::ObjectChange::decode(&payload[..]).unwrap().state {
-            Some(State::Facts(facts)) => facts.truncated.join(","),
-            Some(State::Tombstone(_)) | None => String::new(),
-        };
+        let version =
+            |payload: &Vec<u8>| match v1::ObjectChange::decode(&payload[..]).unwrap().state {
+                Some(State::Facts(facts)) => facts.truncated.join(","),
+                Some(State::Tombstone(_)) | None => String::new(),
+            };
         agent.sent.iter().map(|(key, payload)| (key.clone(), version(payload))).collect()
     }
 
@@ -343,7 +349,9 @@ impl Rig {
             .hub
             .store()
             .objects(&cluster())
-            .map(|held| format!("{} {} {} {:?}", held.key(), held.epoch(), held.counter(), held.digest()))
+            .map(|held| {
+                format!("{} {} {} {:?}", held.key(), held.epoch(), held.counter(), held.digest())
+            })
             .collect();
         held.sort();
         let clusters = self.hub.clusters(self.now);

@@ -128,7 +128,11 @@ impl ClusterState {
         v1::Cluster {
             name: self.name.to_string(),
             title: title.unwrap_or_default(),
-            freshness: Some(freshness_to_wire(self.freshness.state, self.freshness.since, &self.freshness.message)),
+            freshness: Some(freshness_to_wire(
+                self.freshness.state,
+                self.freshness.since,
+                &self.freshness.message,
+            )),
             verified_at: self.verified().at().map(Time::to_wire),
             uid: uid.unwrap_or_default(),
             conflicting_uids: self.identity.conflicting(now).map(ToString::to_string).collect(),
@@ -139,11 +143,7 @@ impl ClusterState {
 }
 
 fn freshness_to_wire(state: FreshnessState, since: Time, message: &str) -> v1::Freshness {
-    v1::Freshness {
-        state: state.into(),
-        since: Some(since.to_wire()),
-        message: message.to_owned(),
-    }
+    v1::Freshness { state: state.into(), since: Some(since.to_wire()), message: message.to_owned() }
 }
 
 fn scope_to_wire(name: &Scope, scope: &ScopeState) -> v1::ScopeReport {

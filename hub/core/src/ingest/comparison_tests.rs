@@ -12,7 +12,11 @@ fn heartbeat(kinds: &[(Kind, KindState)], sums: &Sums) -> v1::Heartbeat {
         state: (*state).into(),
         ..Default::default()
     });
-    v1::Heartbeat { kinds: kinds.collect(), bucket_sums: sums.to_wire().into(), ..Default::default() }
+    v1::Heartbeat {
+        kinds: kinds.collect(),
+        bucket_sums: sums.to_wire().into(),
+        ..Default::default()
+    }
 }
 
 /// What the hub holds, and the same as an agent would sum it.
@@ -56,8 +60,7 @@ fn the_agent_is_not_pressed() {
     let mut comparison = Comparison::default();
     let mut asked_at = Vec::new();
     for unix_s in (0..60).step_by(5) {
-        let repair =
-            comparison.judge(&heartbeat(&PODS, &said), &held, at(unix_s), Reading::Whole);
+        let repair = comparison.judge(&heartbeat(&PODS, &said), &held, at(unix_s), Reading::Whole);
         if repair == [2] {
             comparison.asked(2, at(unix_s));
             asked_at.push(unix_s);
@@ -97,7 +100,12 @@ fn a_kind_is_verified_only_by_what_it_took_part_in() {
     held.add(&Kind::Node, 7, Digest::of("n", b""));
     let mut comparison = Comparison::default();
     let with_nodes = |state| [PODS[0].clone(), (Kind::Node, state)];
-    comparison.judge(&heartbeat(&with_nodes(KindState::Listing), &sums), &held, at(5), Reading::Whole);
+    comparison.judge(
+        &heartbeat(&with_nodes(KindState::Listing), &sums),
+        &held,
+        at(5),
+        Reading::Whole,
+    );
     assert_eq!(comparison.verified_at(&Kind::Pod), Some(at(5)));
     assert_eq!(comparison.verified_at(&Kind::Node), None);
 
@@ -113,7 +121,12 @@ fn a_kind_is_verified_only_by_what_it_took_part_in() {
     assert_eq!(comparison.verified_at(&Kind::Node), Some(at(15)));
 
     // It stalls, and what was verified stays as old as it is.
-    comparison.judge(&heartbeat(&with_nodes(KindState::Stalled), &sums), &held, at(20), Reading::Whole);
+    comparison.judge(
+        &heartbeat(&with_nodes(KindState::Stalled), &sums),
+        &held,
+        at(20),
+        Reading::Whole,
+    );
     assert_eq!(comparison.verified_at(&Kind::Node), Some(at(15)));
     assert_eq!(comparison.verified_at(&Kind::Pod), Some(at(20)));
 }

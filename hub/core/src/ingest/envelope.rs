@@ -63,7 +63,9 @@ impl<'a> Envelope<'a> {
                 (6, Value::Bytes(bytes)) => envelope.kind = str::from_utf8(bytes).ok()?,
                 (7, Value::Bytes(bytes)) => envelope.namespace = str::from_utf8(bytes).ok()?,
                 (8, Value::Bytes(bytes)) => envelope.name = str::from_utf8(bytes).ok()?,
-                (9, Value::Bytes(bytes)) => envelope.resource_version = str::from_utf8(bytes).ok()?,
+                (9, Value::Bytes(bytes)) => {
+                    envelope.resource_version = str::from_utf8(bytes).ok()?
+                }
                 (10, Value::Varint(at)) => envelope.observed_at_unix_ms = at.cast_signed(),
                 (11, Value::Bytes(bytes)) => envelope.state = State::Facts(bytes),
                 (12, Value::Bytes(bytes)) => envelope.state = State::Tombstone(bytes),
@@ -175,7 +177,10 @@ mod tests {
         for (state, want) in [
             (None, State::Other),
             (Some(v1::object_change::State::Facts(facts)), State::Facts(&facts_bytes)),
-            (Some(v1::object_change::State::Tombstone(tombstone)), State::Tombstone(&tombstone_bytes)),
+            (
+                Some(v1::object_change::State::Tombstone(tombstone)),
+                State::Tombstone(&tombstone_bytes),
+            ),
         ] {
             let payload = v1::ObjectChange { state, ..change() }.encode_to_vec();
             let envelope = Envelope::parse(&payload).unwrap();

@@ -202,7 +202,11 @@ mod tests {
         };
         assert_eq!(hear(&mut epochs, HIGH, Provisional, 20), Standing::Lower);
         assert_eq!(hear(&mut epochs, HIGH, Provisional, 31), Standing::Began);
-        assert_eq!(hear(&mut epochs, LOW, Leased, 32), Standing::Began, "whoever holds the Lease wins");
+        assert_eq!(
+            hear(&mut epochs, LOW, Leased, 32),
+            Standing::Began,
+            "whoever holds the Lease wins"
+        );
         assert_eq!(hear(&mut epochs, HIGH, Leased, 33), Standing::Began);
     }
 
@@ -230,7 +234,13 @@ mod tests {
             ("counted on", rank(LOW, 5), rank(LOW, 4), Some(LOW), Ordering::Greater),
             ("repeated", rank(LOW, 4), rank(LOW, 4), Some(LOW), Ordering::Equal),
             ("late", rank(LOW, 3), rank(LOW, 4), Some(LOW), Ordering::Less),
-            ("a higher epoch counts anew", rank(HIGH, 1), rank(LOW, 9), Some(HIGH), Ordering::Greater),
+            (
+                "a higher epoch counts anew",
+                rank(HIGH, 1),
+                rank(LOW, 9),
+                Some(HIGH),
+                Ordering::Greater,
+            ),
             ("the current one wins", rank(LOW, 1), rank(HIGH, 9), Some(LOW), Ordering::Greater),
             ("and is not replaced", rank(HIGH, 10), rank(LOW, 1), Some(LOW), Ordering::Less),
         ] {

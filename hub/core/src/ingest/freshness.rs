@@ -85,7 +85,8 @@ fn whole(cluster: &ClusterState, seen: Seen<'_>, now: Time) -> Option<Judged> {
     if !others.is_empty() {
         let (name, others) = (cluster.name(), others.join(", "));
         let ours = cluster.identity.uid().map(ToString::to_string).unwrap_or_default();
-        let message = format!("Several clusters use the name {name}: {ours} is held, not {others}.");
+        let message =
+            format!("Several clusters use the name {name}: {ours} is held, not {others}.");
         return Some(Judged { state: FreshnessState::Conflict, since: now, message });
     }
     let scopes = cluster.scopes().filter_map(|(name, scope)| Some((name, scope.judged()?)));
@@ -99,7 +100,8 @@ fn whole(cluster: &ClusterState, seen: Seen<'_>, now: Time) -> Option<Judged> {
         | FreshnessState::HubBlind => true,
     });
     // Of equals the first scope by name is said.
-    let worst = concerning.reduce(|worst, next| if next.1.state > worst.1.state { next } else { worst });
+    let worst =
+        concerning.reduce(|worst, next| if next.1.state > worst.1.state { next } else { worst });
     worst.map(|(name, judged)| Judged {
         message: format!("Scope {name}: {}", judged.message),
         ..judged.clone()
@@ -131,7 +133,8 @@ pub(crate) fn judge_scope(scope: &ScopeState, listening: Listening, now: Time) -
             judged(FreshnessState::Unverified, at, message.to_owned())
         }
         Verified::At(_) | Verified::NothingSeen => {
-            let unseen = scope.reports().filter_map(|(kind, report)| Some((kind, why_unseen(report)?)));
+            let unseen =
+                scope.reports().filter_map(|(kind, report)| Some((kind, why_unseen(report)?)));
             let unseen = unseen.map(|(kind, why)| (kind, why.to_owned())).collect();
             Judged::blind_spot(&unseen, now).unwrap_or_else(|| Judged::fresh(now))
         }

@@ -113,7 +113,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{position::StreamPoint, store::{Content, NewHeld}};
+    use crate::{
+        position::StreamPoint,
+        store::{Content, NewHeld},
+    };
 
     fn hold(store: &mut Store, scope: &Scope, name: &str, bucket: u8) {
         let cluster = "eu-1".parse().unwrap();
@@ -178,7 +181,8 @@ mod tests {
         for index in 0..NAMED_PER_HEARTBEAT_MAX {
             hold(&mut store, &Scope::default(), &format!("b{index}"), 2);
         }
-        let buckets = |asked: Vec<(u8, _)>| asked.into_iter().map(|(bucket, _)| bucket).collect::<Vec<_>>();
+        let buckets =
+            |asked: Vec<(u8, _)>| asked.into_iter().map(|(bucket, _)| bucket).collect::<Vec<_>>();
         assert_eq!(buckets(ask(&store, &[0, 1, 2, 3])), [0, 1]);
         assert_eq!(buckets(ask(&store, &[2, 3])), [2, 3]);
     }

@@ -27,9 +27,14 @@ enum Sight {
     /// Never read.
     Unread,
     /// Cut from it.
-    Lost { since: Time, reason: String },
+    Lost {
+        since: Time,
+        reason: String,
+    },
     /// Read again, and what came meanwhile is not all read yet.
-    CatchingUp { lost: Option<(Time, String)> },
+    CatchingUp {
+        lost: Option<(Time, String)>,
+    },
     Seen,
 }
 

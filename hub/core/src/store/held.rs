@@ -96,11 +96,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 impl<'a> Held<'a> {
-    pub(super) fn new(
-        record: &'a Record,
-        cluster: &'a ClusterStore,
-        streams: &'a Streams,
-    ) -> Self {
+    pub(super) fn new(record: &'a Record, cluster: &'a ClusterStore, streams: &'a Streams) -> Self {
         Self { record, cluster, streams }
     }
 
