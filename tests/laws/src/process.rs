@@ -71,6 +71,7 @@ pub struct Process {
     pub connected: bool,
     core: Agent,
     rules: Rules,
+    leadership: Leadership,
     started_at: i64,
     epoch: Option<Epoch>,
     leads: bool,
@@ -84,8 +85,8 @@ pub struct Process {
 
 impl Process {
     /// A process that has just started.
-    pub fn start(number: usize, namespace: &str, world: &Start) -> Self {
-        let Start { rules, now, seed, clock_offset } = *world;
+    pub fn start(number: usize, namespace: &str, start: &Start) -> Self {
+        let Start { rules, now, seed, clock_offset, leadership } = *start;
         let scope = format!("scope-{namespace}");
         let mut process = Self {
             number,
@@ -93,9 +94,10 @@ impl Process {
             clock_offset,
             frozen: false,
             connected: true,
-            core: new_core(&scope, rules, seed),
+            core: new_core(&scope, start),
             scope,
             rules,
+            leadership,
             started_at: now,
             epoch: None,
             leads: false,
@@ -167,6 +169,15 @@ impl Process {
 
     /// Renews the Lease, takes it, or learns that it is lost.
     fn lead(&mut self, api: &mut Api, chance: &mut Chance, now: i64) {
+        if self.leadership == Leadership::Alone {
+            if !self.leads {
+                // Nothing but its clock tells it from the process before it; and that can be set back.
+                let now_unix_ms = now + self.clock_offset;
+                let origin = epoch::Origin { now_unix_ms, last: None, random: chance.next() };
+                self.take_over(epoch::next(origin, self.rules), now);
+            }
+            return;
+        }
         let lease = api.leases.entry(self.scope.clone()).or_default();
         let ours = lease.holder == Some(self.number);
         if self.leads && !ours {
@@ -184,13 +195,17 @@ impl Process {
                 epoch::Origin { now_unix_ms: now + self.clock_offset, last, random: chance.next() };
             let epoch = epoch::next(origin, self.rules);
             *lease = Lease { holder: Some(self.number), renewed_at: now, epoch };
-            self.leads = true;
-            self.begin(epoch, Standing::Held, now);
-            self.watches.clear();
+            self.take_over(epoch, now);
         } else if self.epoch.take().is_some() {
             // A standby says nothing, not even that it lives.
             self.hear(Input::LeaseLost, now);
         }
+    }
+
+    fn take_over(&mut self, epoch: Epoch, now: i64) {
+        self.leads = true;
+        self.begin(epoch, Standing::Held, now);
+        self.watches.clear();
     }
 
     /// Takes at most `most` steps of its watches: whole lists, single events.
@@ -350,6 +365,8 @@ pub struct Start {
     pub seed: u64,
     /// Its clock minus the true time. Milliseconds.
     pub clock_offset: i64,
+    /// How it knows that it is the only one.
+    pub leadership: Leadership,
 }
 
 /// How answers of the broker get lost.
@@ -360,7 +377,7 @@ pub struct Answers<'a> {
     pub lost_percent: u64,
 }
 
-fn new_core(scope: &str, rules: Rules, seed: u64) -> Agent {
+fn new_core(scope: &str, start: &Start) -> Agent {
     Agent::new(Config {
         cluster: "c".parse().unwrap(),
         scope: scope.parse::<Scope>().unwrap(),
@@ -368,9 +385,9 @@ fn new_core(scope: &str, rules: Rules, seed: u64) -> Agent {
         agent_version: "0".into(),
         // A kind that is not watched is a blind spot; most of them have no objects here.
         kinds: Kind::KNOWN.to_vec(),
-        leadership: Leadership::Lease,
-        seed,
-        rules,
+        leadership: start.leadership,
+        seed: start.seed,
+        rules: start.rules,
     })
 }
 

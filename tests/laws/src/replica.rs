@@ -55,6 +55,8 @@ struct Attached {
 
 /// One hub.
 pub struct Replica {
+    /// It reads nothing.
+    pub lags: bool,
     hub: Hub,
     stream: StreamName,
     attached: Option<Attached>,
@@ -71,6 +73,7 @@ impl Replica {
     /// A hub that has just started.
     pub fn start(rules: Rules) -> Self {
         Self {
+            lags: false,
             hub: Hub::new(Settings { rules, streams: vec![STREAM.into()] }),
             stream: STREAM.into(),
             attached: None,

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use vitals_agent_core::Leadership;
 use vitals_proto::{kind::Kind, rule::Rules, v1};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 
 /// Namespaces, each a scope of its own.
 pub const NAMESPACES: [&str; 2] = ["a", "b"];
-/// The namespace of each agent process: the second scope has a standby.
+/// The namespace of each agent process: that of the first scope is alone and knows it, the second scope has a standby.
 pub const PROCESSES: [&str; 3] = ["a", "b", "b"];
 /// Number of hubs.
 pub const REPLICAS: usize = 2;
@@ -75,6 +76,10 @@ pub enum Step {
     Lose(u8),
     /// A hub is killed and started again.
     RestartHub(usize),
+    /// A hub lags: it reads nothing.
+    Lag(usize),
+    /// It reads again.
+    CatchUp(usize),
     /// A subscriber of a hub leaves with its token.
     Leave(usize),
     /// It resumes at a hub.
@@ -116,7 +121,7 @@ impl World {
             resumes_served: 0,
         };
         for (number, namespace) in PROCESSES.iter().enumerate() {
-            let start = world.start(0);
+            let start = world.start(number, 0);
             world.processes.push(Process::start(number, namespace, &start));
         }
         for _ in 0..REPLICAS {
@@ -125,8 +130,10 @@ impl World {
         world
     }
 
-    fn start(&mut self, clock_offset: i64) -> Start {
-        Start { rules: self.rules, now: self.now, seed: self.chance.next(), clock_offset }
+    fn start(&mut self, number: usize, clock_offset: i64) -> Start {
+        let leadership = if number == 0 { Leadership::Alone } else { Leadership::Lease };
+        let (rules, now, seed) = (self.rules, self.now, self.chance.next());
+        Start { rules, now, seed, clock_offset, leadership }
     }
 
     /// Lets one thing happen.
@@ -141,7 +148,7 @@ impl World {
             Step::Delete(which) => self.api.delete(KINDS[which.kind].clone(), object(*which)),
             Step::Restart(number) => {
                 let clock_offset = self.processes[*number].clock_offset;
-                let start = self.start(clock_offset);
+                let start = self.start(*number, clock_offset);
                 self.processes[*number] = Process::start(*number, PROCESSES[*number], &start);
             }
             Step::Freeze(number) => self.processes[*number].frozen = true,
@@ -171,6 +178,8 @@ impl World {
             Step::RestartHub(number) => {
                 self.replicas[*number] = Replica::start(self.rules);
             }
+            Step::Lag(number) => self.replicas[*number].lags = true,
+            Step::CatchUp(number) => self.replicas[*number].lags = false,
             Step::Leave(number) => self.leave(*number),
             Step::Resume(number) => self.resume(*number)?,
         }
@@ -227,7 +236,7 @@ impl World {
 
     fn read(&mut self, number: usize) -> Result<(), Violation> {
         let most = self.turn();
-        if self.broker.up {
+        if self.broker.up && !self.replicas[number].lags {
             let Self { broker, api, spoken, now, .. } = self;
             let seen = Seen { broker, api, spoken, now: *now };
             self.requests.extend(self.replicas[number].read(most, &seen)?);
@@ -268,6 +277,9 @@ impl World {
         for process in &mut self.processes {
             process.frozen = false;
             process.connect(self.now);
+        }
+        for replica in &mut self.replicas {
+            replica.lags = false;
         }
         for _ in 0..HEALED_AFTER_MS / SLICE_MS {
             self.pass()?;
