@@ -51,7 +51,12 @@ pub struct Args {
     #[arg(long, env = "VITALS_LEASE_NAMESPACE", value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// Address of /metrics, /healthz and /readyz
-    #[arg(long, env = "VITALS_AGENT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:7702")]
+    #[arg(
+        long,
+        env = "VITALS_AGENT_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:7702"
+    )]
     pub listen: SocketAddr,
     /// The connection to NATS
     #[command(flatten)]
@@ -83,7 +88,9 @@ pub enum Error {
     #[error("--cluster-name names one cluster, but there are {0} contexts: leave it out")]
     OneName(usize),
     /// Two contexts make one name.
-    #[error("two contexts are both called {0}: give one of them its own agent, with --cluster-name")]
+    #[error(
+        "two contexts are both called {0}: give one of them its own agent, with --cluster-name"
+    )]
     SameName(ClusterName),
     /// A pod does not know what its cluster is called.
     #[error("what is this cluster called? Say it with --cluster-name (VITALS_CLUSTER_NAME)")]

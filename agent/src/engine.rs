@@ -17,7 +17,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use vitals_agent_core::{Agent, Command, Input, Now, Status, agent::TICK_INTERVAL_MS, input::Outcome};
+use vitals_agent_core::{
+    Agent, Command, Input, Now, Status, agent::TICK_INTERVAL_MS, input::Outcome,
+};
 use vitals_proto::kind::Kind;
 use vitals_runtime::{
     clock::SystemClock,
@@ -102,7 +104,8 @@ impl Engine {
     pub(crate) async fn new(
         parts: Parts,
     ) -> Result<(Self, watch::Receiver<AgentStatus>), publish::Error> {
-        let Parts { agent, connection, watches, inputs, requests, retake, silenced, metrics } = parts;
+        let Parts { agent, connection, watches, inputs, requests, retake, silenced, metrics } =
+            parts;
         let publisher = Publisher::new(connection.client().clone()).await?;
         let connected = Err("not connected to NATS yet".to_owned());
         let (status, receiver) =

@@ -21,7 +21,9 @@ pub(crate) fn to_core(item: WatchItem) -> input::WatchItem {
         WatchItem::Unreadable(unreadable) => {
             let Unreadable { namespace, name, .. } = *unreadable;
             let name = namespace.zip(name);
-            input::WatchItem::Unreadable(name.map(|(namespace, name)| ObjectName { namespace, name }))
+            input::WatchItem::Unreadable(
+                name.map(|(namespace, name)| ObjectName { namespace, name }),
+            )
         }
         WatchItem::ListEnded { resource_version, unnamed } => {
             let resource_version = resource_version.to_string();

@@ -18,10 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vitals_agent_core::{
-    Input, epoch,
-    input::Standing,
-};
+use vitals_agent_core::{Input, epoch, input::Standing};
 use vitals_proto::{
     identity::{Epoch, Scope, Uid},
     rule::Rules,
@@ -215,11 +212,14 @@ impl Keeper {
     async fn try_take(&mut self, lease: &Api<Lease>) -> Result<Claim, String> {
         let found = answered(lease.get_opt(self.claimant.name())).await?;
         let in_lease = found.as_ref().and_then(claim::epoch_in);
-        if let Some(holder) = found.as_ref().and_then(|found| self.claimant.held_by(found, Instant::now())) {
+        if let Some(holder) =
+            found.as_ref().and_then(|found| self.claimant.held_by(found, Instant::now()))
+        {
             return Ok(Claim::HeldBy(holder));
         }
         let epoch = self.next_epoch(in_lease);
-        let (written, is_new) = (self.claimant.claim(found, epoch, SystemClock.now()), in_lease.is_none());
+        let (written, is_new) =
+            (self.claimant.claim(found, epoch, SystemClock.now()), in_lease.is_none());
         let written = self.write(lease, &written).await;
         match written {
             Ok(written) => {
@@ -296,7 +296,8 @@ impl Keeper {
             }
             Err(reason) => {
                 // A conflict, or the answer to an earlier write was lost: what stands there tells.
-                let found = answered(lease.get_opt(self.claimant.name())).await.map_err(|_| reason)?;
+                let found =
+                    answered(lease.get_opt(self.claimant.name())).await.map_err(|_| reason)?;
                 match found {
                     Some(found) if self.claimant.is_holder(&found) => {
                         self.claimant.wrote(found);

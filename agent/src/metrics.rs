@@ -131,10 +131,22 @@ impl Metrics {
         agent.register("repair_requests", "Repair requests of hubs", repairs.clone());
         agent.register("objects", "Objects that exist, by kind", objects.clone());
         agent.register("kind_complete", "1 where a kind is listed and published", complete.clone());
-        agent.register("refused_objects", "Objects of which the newest is not on the stream", refused.clone());
-        agent.register("outdated_items", "Items not used because newer ones were", outdated.clone());
+        agent.register(
+            "refused_objects",
+            "Objects of which the newest is not on the stream",
+            refused.clone(),
+        );
+        agent.register(
+            "outdated_items",
+            "Items not used because newer ones were",
+            outdated.clone(),
+        );
         agent.register("in_flight_messages", "Messages without an answer yet", in_flight.clone());
-        agent.register("outbox_objects", "Objects that wait, or are in flight", outbox_objects.clone());
+        agent.register(
+            "outbox_objects",
+            "Objects that wait, or are in flight",
+            outbox_objects.clone(),
+        );
         agent.register("outbox_bytes", "What they take", outbox_bytes.clone());
         agent.register(
             "behind_since_timestamp_seconds",
@@ -151,7 +163,11 @@ impl Metrics {
             "1 while the API server answers its probe",
             api_server_reachable.clone(),
         );
-        agent.register("freezes", "Times that the process was found to have been frozen", freezes.clone());
+        agent.register(
+            "freezes",
+            "Times that the process was found to have been frozen",
+            freezes.clone(),
+        );
     }
 
     pub(crate) fn published(&self, content: Content) {

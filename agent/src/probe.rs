@@ -39,11 +39,8 @@ pub(crate) async fn probe(cluster: Cluster, inputs: mpsc::Sender<Input>) {
             reachable = Some(outcome.is_ok());
         }
         let due = asked_at.is_none_or(|at| at.elapsed() >= VERSION_INTERVAL);
-        let version = if outcome.is_ok() && due {
-            cluster.version(ANSWER_TIMEOUT).await.ok()
-        } else {
-            None
-        };
+        let version =
+            if outcome.is_ok() && due { cluster.version(ANSWER_TIMEOUT).await.ok() } else { None };
         if version.is_some() {
             asked_at = Some(Instant::now());
         }

@@ -147,7 +147,8 @@ impl Publisher {
                 return None;
             }
             self.deadlines.pop_front();
-            if let Some(settled) = self.settle(number, Outcome::Transient, Some("no answer".into())) {
+            if let Some(settled) = self.settle(number, Outcome::Transient, Some("no answer".into()))
+            {
                 return Some(settled);
             }
         }

@@ -113,8 +113,7 @@ pub async fn start(
         silenced: silenced.clone(),
     });
     let span = tracing::info_span!("agent", %cluster, %scope);
-    let watches =
-        Watches::new(kubernetes.client().clone(), settings, tasks.clone(), span.clone());
+    let watches = Watches::new(kubernetes.client().clone(), settings, tasks.clone(), span.clone());
     let (engine, status) = Engine::new(Parts {
         agent,
         connection: connection.clone(),

@@ -23,13 +23,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use vitals_hub::definitions::{Definition, Listed, Store, StoreError};
 use vitals_hub::metrics::ServeMetrics;
 use vitals_hub::query::Desk;
 use vitals_hub::serve::limits::Limits;
 use vitals_hub::serve::{Clusters, Security, Server, Sources};
 use vitals_hub::view::{Change, Moment, Outcome, View};
 use vitals_hub::watch::Shared;
-use vitals_hub::definitions::{Definition, Listed, Store, StoreError};
 use vitals_hub_core::{Position, StreamPoint, Time};
 use vitals_proto::identity::EntityRef;
 use vitals_proto::v1;
@@ -84,10 +84,16 @@ async fn measure(watches: usize, connections: usize, changes: usize, interval: D
     for _ in 0..connections {
         idled.recv().await.unwrap();
     }
-    println!("{watches} watches of {ENTITIES} entities over {connections} connections: open after {:?}", began.elapsed());
+    println!(
+        "{watches} watches of {ENTITIES} entities over {connections} connections: open after {:?}",
+        began.elapsed()
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     let idle_kib = resident_kib(pid).saturating_sub(before);
-    println!("memory: {} bytes per idle watch ({before} KiB before)", idle_kib * 1024 / u64::try_from(watches).unwrap());
+    println!(
+        "memory: {} bytes per idle watch ({before} KiB before)",
+        idle_kib * 1024 / u64::try_from(watches).unwrap()
+    );
 
     let cpu = cpu_ticks(pid);
     let mut published = Vec::new();
@@ -103,17 +109,26 @@ async fn measure(watches: usize, connections: usize, changes: usize, interval: D
     while let Some(arrivals) = readers.join_next().await {
         for stream in arrivals.unwrap() {
             assert_eq!(stream.len(), changes, "every change came to every watch");
-            latencies.extend(stream.iter().zip(&published).map(|(arrived, published)| arrived - published));
+            latencies.extend(
+                stream.iter().zip(&published).map(|(arrived, published)| arrived - published),
+            );
         }
     }
     latencies.sort_unstable();
     let at = |per_mille: usize| latencies[(latencies.len() - 1) * per_mille / 1_000] / 1_000;
     println!(
         "fan-out of {changes} changes, {interval:?} apart: p50 {} us, p90 {} us, p99 {} us, p99.9 {} us, max {} us",
-        at(500), at(900), at(990), at(999), at(1_000)
+        at(500),
+        at(900),
+        at(990),
+        at(999),
+        at(1_000)
     );
     let messages = changes * watches;
-    println!("hub: {} us of CPU per message", cpu * 10_000 / u64::try_from(messages).unwrap().max(1));
+    println!(
+        "hub: {} us of CPU per message",
+        cpu * 10_000 / u64::try_from(messages).unwrap().max(1)
+    );
 }
 
 fn resident_kib(pid: u32) -> u64 {
@@ -178,7 +193,9 @@ impl Connection {
             }
             let now = now_ns();
             while buffer.len() >= 9 {
-                let length = usize::try_from(u32::from_be_bytes([0, buffer[0], buffer[1], buffer[2]])).unwrap();
+                let length =
+                    usize::try_from(u32::from_be_bytes([0, buffer[0], buffer[1], buffer[2]]))
+                        .unwrap();
                 if buffer.len() < 9 + length {
                     break;
                 }
@@ -223,7 +240,9 @@ impl Connection {
 fn messages(mut payload: BytesMut) -> usize {
     let mut count = 0;
     while payload.len() >= 5 {
-        let length = usize::try_from(u32::from_be_bytes([payload[1], payload[2], payload[3], payload[4]])).unwrap();
+        let length =
+            usize::try_from(u32::from_be_bytes([payload[1], payload[2], payload[3], payload[4]]))
+                .unwrap();
         payload.advance(5 + length);
         count += 1;
     }
@@ -265,7 +284,12 @@ async fn serve() {
     let view = Arc::new(View::default());
     let entities = (0..ENTITIES).map(|index| change(index, 1));
     view.publish(entities.collect(), moment(1));
-    let shared = Shared { view: Arc::clone(&view), desk, readiness: ready, metrics: ServeMetrics::default() };
+    let shared = Shared {
+        view: Arc::clone(&view),
+        desk,
+        readiness: ready,
+        metrics: ServeMetrics::default(),
+    };
     let server = Server::listen(Security::loopback(0), Limits::default()).await.unwrap();
     println!("{}", server.address());
     let supervisor = Supervisor::new();
@@ -301,7 +325,10 @@ fn change(index: u64, sequence: u64) -> Change {
         reason: "ContainerCrashLooping".into(),
         message: "2 of 3 pods restart again and again: container app exits with code 1".into(),
         since: Some(Time::from_unix_s(1_764_000_000).to_wire()),
-        evidence: vec![format!("sequence {sequence}"), "exit code 1, 7 restarts in 10 minutes".into()],
+        evidence: vec![
+            format!("sequence {sequence}"),
+            "exit code 1, 7 restarts in 10 minutes".into(),
+        ],
         next: format!("kubectl --context eu-1 -n shop logs deploy/service-{index} --previous"),
         ..Default::default()
     };

@@ -58,7 +58,9 @@ pub enum StoreError {
         reason: String,
     },
     /// Somebody else wrote the same definition at the same time, again and again.
-    #[error("the definition of {entity} was changed by somebody else at the same time: read it and try again")]
+    #[error(
+        "the definition of {entity} was changed by somebody else at the same time: read it and try again"
+    )]
     Conflict {
         /// Whose.
         entity: EntityRef,

@@ -213,9 +213,11 @@ impl CoreMetrics {
         self.clusters.clear();
         self.verified_at.clear();
         for cluster in clusters {
-            let state = cluster.freshness.as_ref().map_or_else(Default::default, v1::Freshness::state);
+            let state =
+                cluster.freshness.as_ref().map_or_else(Default::default, v1::Freshness::state);
             self.clusters.get_or_create(&StateLabel { state: state.as_str_name() }).inc();
-            let verified_at = cluster.verified_at.as_ref().map_or(0, |at| Time::from_wire(at).unix_ms());
+            let verified_at =
+                cluster.verified_at.as_ref().map_or(0, |at| Time::from_wire(at).unix_ms());
             let label = ClusterLabel { cluster: cluster.name.clone() };
             self.verified_at.get_or_create(&label).set(seconds(verified_at));
         }
@@ -226,7 +228,12 @@ impl CoreMetrics {
         let hub = registry.sub_registry_with_prefix("vitals_hub");
         self.register_counters(hub);
         hub.register("objects", "Objects held", self.objects.clone());
-        hub.register_with_unit("facts", "Facts held, encoded", Unit::Bytes, self.facts_bytes.clone());
+        hub.register_with_unit(
+            "facts",
+            "Facts held, encoded",
+            Unit::Bytes,
+            self.facts_bytes.clone(),
+        );
         hub.register_with_unit(
             "held",
             "Memory for the objects that are held, without the allocator's own",
@@ -261,11 +268,27 @@ impl CoreMetrics {
             ("applied", "Messages that were held or buried", &self.applied),
             ("heartbeats", "Heartbeats that were taken", &self.heartbeats),
             ("opaque", "Messages held although their content is not understood", &self.opaque),
-            ("differing_buckets", "Comparisons of a bucket that came out unequal", &self.differing_buckets),
+            (
+                "differing_buckets",
+                "Comparisons of a bucket that came out unequal",
+                &self.differing_buckets,
+            ),
             ("repairs_asked", "Requests for repair", &self.repairs_asked),
-            ("repairs_unanswered", "Requests for repair that nobody answered", &self.repairs_unanswered),
-            ("repairs_refused", "Requests for repair that the agent refused", &self.repairs_refused),
-            ("repairs_not_sent", "Requests for repair for which there was no room", &self.repairs_not_sent),
+            (
+                "repairs_unanswered",
+                "Requests for repair that nobody answered",
+                &self.repairs_unanswered,
+            ),
+            (
+                "repairs_refused",
+                "Requests for repair that the agent refused",
+                &self.repairs_refused,
+            ),
+            (
+                "repairs_not_sent",
+                "Requests for repair for which there was no room",
+                &self.repairs_not_sent,
+            ),
             ("names_taken", "Clusters whose name another one took", &self.names_taken),
         ] {
             hub.register(name, help, metric.clone());
@@ -298,7 +321,8 @@ mod tests {
         CoreMetrics::default().register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let mut names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+        let mut names: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
         assert!(names.iter().all(|name| name.starts_with("vitals_hub_")), "{text}");
         let count = names.len();
         names.sort_unstable();

@@ -118,7 +118,10 @@ impl Desk {
     }
 
     /// Asks, and waits for the answer.
-    pub async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Error> {
+    pub async fn ask<T>(
+        &self,
+        query: impl FnOnce(oneshot::Sender<T>) -> Query,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let query = query(answer);
         let asking = async {

@@ -10,17 +10,17 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus as Serving;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
 use vitals_hub_core::{Position, StreamPoint, Time};
 use vitals_proto::identity::EntityRef;
+use vitals_proto::v1;
 use vitals_proto::v1::catalog_service_client::CatalogServiceClient;
 use vitals_proto::v1::entity_service_client::EntityServiceClient;
 use vitals_proto::v1::object_service_client::ObjectServiceClient;
 use vitals_proto::v1::watch_entities_response::Event;
-use vitals_proto::v1;
 use vitals_runtime::tasks::{Lost, Supervisor};
 
 use super::*;
@@ -48,7 +48,8 @@ impl Store for Memory {
 
     async fn delete(&self, entities: Vec<EntityRef>) -> Result<u64, StoreError> {
         let mut listed = self.0.lock().unwrap();
-        let is_meant = |it: &v1::EntityDefinition| entities.iter().any(|entity| entity.as_str() == it.r#ref);
+        let is_meant =
+            |it: &v1::EntityDefinition| entities.iter().any(|entity| entity.as_str() == it.r#ref);
         listed.definitions.retain(|definition| !is_meant(definition));
         Ok(listed.revision)
     }
@@ -70,7 +71,10 @@ struct Hub {
 }
 
 impl Hub {
-    #[expect(clippy::disallowed_methods, reason = "in a test, a task that is lost fails what waits for it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "in a test, a task that is lost fails what waits for it"
+    )]
     async fn start(security: Security, limits: Limits) -> Self {
         let (desk, queries) = Desk::new();
         let (readiness, ready) = watch::channel(Readiness::Ready);
@@ -110,7 +114,8 @@ impl Hub {
         let entity = name.parse().unwrap();
         let outcome = Outcome::Changed(Arc::new(state));
         let change = Change { entity, touched: touched.clone(), outcome };
-        self.view.publish(vec![change], Moment { position: touched, as_of: Time::from_unix_s(1_000) });
+        self.view
+            .publish(vec![change], Moment { position: touched, as_of: Time::from_unix_s(1_000) });
     }
 
     async fn channel(&self) -> Channel {
@@ -147,7 +152,9 @@ async fn a_client_watches_is_cut_and_resumes() {
     let request = v1::WatchEntitiesRequest::default();
     let mut steps = client.watch_entities(request.clone()).await.unwrap().into_inner();
     assert!(matches!(next(&mut steps).await, Ok(Event::Snapshot(it)) if it.reason.is_empty()));
-    assert!(matches!(next(&mut steps).await, Ok(Event::Upsert(it)) if it.r#ref == "component:default/a"));
+    assert!(
+        matches!(next(&mut steps).await, Ok(Event::Upsert(it)) if it.r#ref == "component:default/a")
+    );
     let Ok(Event::Synced(synced)) = next(&mut steps).await else { panic!("not synced") };
     assert_eq!((synced.count, synced.digest), (1, 1));
     hub.say("b", 2);
@@ -159,7 +166,9 @@ async fn a_client_watches_is_cut_and_resumes() {
     // What was touched at the token is said again, what was touched before is not.
     assert!(matches!(next(&mut steps).await, Ok(Event::Upsert(it)) if it.digest == 1));
     assert!(matches!(next(&mut steps).await, Ok(Event::Upsert(it)) if it.digest == 2));
-    assert!(matches!(next(&mut steps).await, Ok(Event::Synced(it)) if (it.count, it.digest) == (2, 3)));
+    assert!(
+        matches!(next(&mut steps).await, Ok(Event::Synced(it)) if (it.count, it.digest) == (2, 3))
+    );
 }
 
 #[tokio::test]
@@ -173,7 +182,9 @@ async fn pages_hold_all_entities_in_order_and_none_twice() {
     loop {
         let request = v1::ListEntitiesRequest { page_size: 2, page_token, ..Default::default() };
         let page = within(client.list_entities(request)).await.unwrap().into_inner();
-        refs.extend(page.entities.into_iter().map(|it| it.r#ref.rsplit('/').next().unwrap().to_owned()));
+        refs.extend(
+            page.entities.into_iter().map(|it| it.r#ref.rsplit('/').next().unwrap().to_owned()),
+        );
         page_token = page.next_page_token;
         if page_token.is_empty() {
             break;
@@ -205,7 +216,8 @@ async fn errors_have_their_codes_and_say_what_to_do() {
     let mut catalog = CatalogServiceClient::new(channel);
     let define = |name: &str| v1::EntityDefinition { r#ref: name.into(), ..Default::default() };
     let definitions = vec![define("shop"), define("a b")];
-    let status = catalog.put_definitions(v1::PutDefinitionsRequest { definitions }).await.unwrap_err();
+    let status =
+        catalog.put_definitions(v1::PutDefinitionsRequest { definitions }).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("\"a b\""), "{status}");
     let listed = catalog.list_definitions(v1::ListDefinitionsRequest::default()).await.unwrap();
@@ -278,7 +290,8 @@ async fn over_tls_a_token_is_needed_for_all_but_health() {
         };
         let mut entities = EntityServiceClient::with_interceptor(channel.clone(), bearer);
         let get = v1::GetEntityRequest { r#ref: "shop".into() };
-        let code = |result: Result<(), Status>| result.map_or_else(|status| status.code(), |()| Code::Ok);
+        let code =
+            |result: Result<(), Status>| result.map_or_else(|status| status.code(), |()| Code::Ok);
         assert_eq!(code(entities.get_entity(get).await.map(drop)), want, "{token:?}");
         let watch = entities.watch_entities(v1::WatchEntitiesRequest::default()).await;
         assert_eq!(code(watch.map(drop)), want, "{token:?}");
@@ -286,7 +299,9 @@ async fn over_tls_a_token_is_needed_for_all_but_health() {
         let listed = services(&mut reflection).await;
         assert_eq!(code(listed.as_ref().map(drop).map_err(Status::clone)), want, "{token:?}");
         if let Ok(services) = listed {
-            for service in ["vitals.v1.EntityService", "vitals.v1.AlertService", "grpc.health.v1.Health"] {
+            for service in
+                ["vitals.v1.EntityService", "vitals.v1.AlertService", "grpc.health.v1.Health"]
+            {
                 assert!(services.contains(&service.to_owned()), "{services:?}");
             }
         }
@@ -301,7 +316,8 @@ where
     T: tonic::client::GrpcService<tonic::body::Body>,
     T::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     T::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    <T::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    <T::ResponseBody as http_body::Body>::Error:
+        Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     let request = ServerReflectionRequest {
         host: String::new(),

@@ -30,9 +30,9 @@ use vitals_proto::v1;
 use record::{Delta, Seen, State as RecordState};
 
 pub(crate) use frame::encode;
-pub use record::{Change, Outcome};
 pub(crate) use read::{Advance, Cursor, Selection};
 pub(crate) use record::Record;
+pub use record::{Change, Outcome};
 
 /// What a view keeps beside the entities themselves, and how much of it a reader takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +249,9 @@ impl State {
                 self.serial += 1;
                 self.change(before.as_deref(), seen.record(state, self.serial), published_at);
             }
-            (None, None) => tracing::error!(entity = %seen.entity, "touched before it was ever said"),
+            (None, None) => {
+                tracing::error!(entity = %seen.entity, "touched before it was ever said")
+            }
         }
     }
 
@@ -308,7 +310,8 @@ impl State {
     /// Forgets what has been gone for longer than anybody may resume from, or is too much.
     fn forget(&mut self) {
         while let Some(oldest) = self.gone.front()
-            && (self.moment.as_of.since(oldest.at) > TOMBSTONE_TTL || self.gone.len() > self.bounds.gone)
+            && (self.moment.as_of.since(oldest.at) > TOMBSTONE_TTL
+                || self.gone.len() > self.bounds.gone)
         {
             let Some(oldest) = self.gone.pop_front() else { return };
             // It may have come back, or been touched again, since.

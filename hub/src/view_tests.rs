@@ -121,9 +121,15 @@ fn filters() -> impl Strategy<Value = Filter> {
 }
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (1..6_usize, 1..4_usize, 1..4_usize, 1..8_usize).prop_map(|(journal, frames, looked_at, gone)| {
-        Bounds { journal_deltas: journal, frames, looked_at, gone, ..Bounds::default() }
-    })
+    (1..6_usize, 1..4_usize, 1..4_usize, 1..8_usize).prop_map(
+        |(journal, frames, looked_at, gone)| Bounds {
+            journal_deltas: journal,
+            frames,
+            looked_at,
+            gone,
+            ..Bounds::default()
+        },
+    )
 }
 
 proptest! {
@@ -207,7 +213,9 @@ fn events(view: &View, cursor: &mut Cursor, filter: &Filter) -> Vec<String> {
     while let Advance::Frames(taken) = view.advance(cursor, filter) {
         for frame in taken.frames {
             said.push(match decode(&frame) {
-                Event::Upsert(entity) => format!("{} {}", entity.r#ref, entity.verdict.unwrap().status),
+                Event::Upsert(entity) => {
+                    format!("{} {}", entity.r#ref, entity.verdict.unwrap().status)
+                }
                 Event::Removed(removed) => format!("{} removed", removed.r#ref),
                 other => panic!("{other:?}"),
             });
@@ -231,7 +239,9 @@ fn a_reader_that_keeps_up_hears_every_change_in_order_and_one_that_does_not_the_
         view.publish(vec![change(index, status, sequence)], moment(sequence, 0));
         heard.extend(events(&view, &mut quick, &all));
     }
-    let shop = |texts: &[&str]| texts.iter().map(|it| format!("component:default/{it}")).collect::<Vec<_>>();
+    let shop = |texts: &[&str]| {
+        texts.iter().map(|it| format!("component:default/{it}")).collect::<Vec<_>>()
+    };
     assert_eq!(heard, shop(&["e0 1", "e1 1", "e0 6", "e1 6", "e0 3", "e0 1"]));
     assert_eq!(events(&view, &mut slow, &all), shop(&["e1 6", "e0 1"]));
 }
@@ -281,7 +291,10 @@ fn what_is_gone_is_said_to_who_resumes_until_it_is_forgotten() {
     assert_eq!(resumed.totals.count, 1);
     let later = view.moment();
     view.publish(vec![], moment(3, 101 + 3_601));
-    assert!(view.select_since(&all, &token).is_err(), "the token is from before what was forgotten");
+    assert!(
+        view.select_since(&all, &token).is_err(),
+        "the token is from before what was forgotten"
+    );
     assert!(view.select_since(&all, &later).is_err(), "so is one of the same time");
     assert!(view.select_since(&all, &view.moment()).is_ok());
     assert_eq!(view.totals().count, 1);

@@ -216,9 +216,8 @@ impl Watch {
     /// Waits until the hub has read its first snapshot: before, it would show a part as the whole.
     async fn until_ready(&mut self) -> Result<(), Status> {
         let mut readiness = self.shared.readiness.clone();
-        let ready = async {
-            readiness.wait_for(|readiness| *readiness == Readiness::Ready).await.is_ok()
-        };
+        let ready =
+            async { readiness.wait_for(|readiness| *readiness == Readiness::Ready).await.is_ok() };
         let is_ready = tokio::select! {
             is_ready = tokio::time::timeout(WAIT_MAX, ready) => is_ready,
             () = is_stopping(&mut self.pulse) => return Err(stopping()),

@@ -40,8 +40,7 @@ impl Hub {
     fn say(&self, name: &str, sequence: u64, digest: u64) {
         let point = StreamPoint { stream: "S".into(), incarnation_unix_ns: 1, sequence };
         let entity: vitals_proto::identity::EntityRef = name.parse().unwrap();
-        let state =
-            v1::Entity { r#ref: entity.to_string(), digest, ..Default::default() };
+        let state = v1::Entity { r#ref: entity.to_string(), digest, ..Default::default() };
         let touched = Position::at(&point);
         let outcome = Outcome::Changed(Arc::new(state));
         let change = Change { entity, touched: touched.clone(), outcome };
@@ -70,7 +69,9 @@ async fn next(watch: &mut Watch) -> (String, Bytes) {
     match v1::WatchEntitiesResponse::decode(&frame[5..]).unwrap().event.unwrap() {
         Event::Snapshot(it) => (format!("snapshot[{}]", it.reason), none),
         Event::Resumed(_) => ("resumed".into(), none),
-        Event::Upsert(it) => (format!("{}={}", it.r#ref.rsplit('/').next().unwrap(), it.digest), none),
+        Event::Upsert(it) => {
+            (format!("{}={}", it.r#ref.rsplit('/').next().unwrap(), it.digest), none)
+        }
         Event::Removed(it) => (format!("-{}", it.r#ref), none),
         Event::Synced(it) => (format!("synced {} {}", it.count, it.digest), it.token),
         Event::Progress(it) => (format!("progress {}", it.as_of.unwrap().seconds), it.token),
@@ -102,7 +103,11 @@ async fn a_snapshot_then_changes_then_progress_in_silence() {
     let began = Instant::now();
     assert_eq!(next(&mut watch).await.0, "progress 1003");
     assert_eq!(began.elapsed(), PROGRESS_INTERVAL);
-    assert_eq!(next(&mut watch).await.0, "progress 1003", "time stands still while nothing is read");
+    assert_eq!(
+        next(&mut watch).await.0,
+        "progress 1003",
+        "time stands still while nothing is read"
+    );
     assert_eq!(hub.shared.metrics.watches.get(), 1);
     drop(watch);
     assert_eq!(hub.shared.metrics.watches.get(), 0);

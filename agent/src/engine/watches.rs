@@ -98,7 +98,8 @@ impl Watches {
             for offset in 0..count {
                 let index = (self.turn + offset).checked_rem(count).unwrap_or_default();
                 let Some(running) = self.running.get_mut(index) else { continue };
-                if let Poll::Ready(Some(Watched { kind, item })) = running.items.poll_recv(context) {
+                if let Poll::Ready(Some(Watched { kind, item })) = running.items.poll_recv(context)
+                {
                     self.turn = index + 1;
                     return Poll::Ready((kind, item));
                 }

@@ -7,7 +7,10 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
-use kube::{Api, api::{ObjectMeta, PostParams}};
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vitals_proto::identity::{Epoch, Scope};

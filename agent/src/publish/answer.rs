@@ -82,10 +82,22 @@ mod tests {
     fn answers_are_classified() {
         for (payload, want) in [
             (r#"{"stream":"VITALS_OBJECTS","seq":1}"#, Outcome::Acked),
-            (r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0}"#, Outcome::StreamFull),
-            (r#"{"error":{"code":503,"err_code":10077,"description":"write error"}}"#, Outcome::Transient),
-            (r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}"#, Outcome::TooLarge),
-            (r#"{"error":{"code":400,"err_code":10166,"description":"per-message ttl is disabled"}}"#, Outcome::Permission),
+            (
+                r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0}"#,
+                Outcome::StreamFull,
+            ),
+            (
+                r#"{"error":{"code":503,"err_code":10077,"description":"write error"}}"#,
+                Outcome::Transient,
+            ),
+            (
+                r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}"#,
+                Outcome::TooLarge,
+            ),
+            (
+                r#"{"error":{"code":400,"err_code":10166,"description":"per-message ttl is disabled"}}"#,
+                Outcome::Permission,
+            ),
             (r#"{"error":{"code":503,"err_code":10009}}"#, Outcome::Transient),
             ("", Outcome::Transient),
         ] {

@@ -31,7 +31,7 @@ mod explain;
 pub mod hub;
 pub mod telling;
 
+pub use hub::{Counters, Effect, Hub, Input, MayResume, Message, Refusal, Settings};
 pub use position::{Position, StreamName, StreamPoint};
 pub use store::{Held, Store};
-pub use hub::{Counters, Effect, Hub, Input, MayResume, Message, Refusal, Settings};
 pub use time::Time;

@@ -165,16 +165,20 @@ fn documents(text: &str) -> Vec<(u64, &str)> {
 }
 
 fn has_content(document: &str) -> bool {
-    document.lines().map(str::trim).any(|line| !matches!(line, "" | "---" | "...") && !line.starts_with('#'))
+    document
+        .lines()
+        .map(str::trim)
+        .any(|line| !matches!(line, "" | "---" | "...") && !line.starts_with('#'))
 }
 
 /// The definition in a document; `None` where it defines nothing that has health. A problem comes with its line.
 fn read_document(document: &str) -> Result<Option<Definition>, (u64, String)> {
     let options = serde_saphyr::options! { with_snippet: false };
-    let entity: Entity = serde_saphyr::from_str_with_options(document, options).map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line().max(1));
-        (line, format!("this is not a Backstage entity: {error}"))
-    })?;
+    let entity: Entity =
+        serde_saphyr::from_str_with_options(document, options).map_err(|error| {
+            let line = error.location().map_or(1, |location| location.line().max(1));
+            (line, format!("this is not a Backstage entity: {error}"))
+        })?;
     let Entity { kind, metadata, spec } = entity;
     let kind = kind.to_lowercase();
     if WITHOUT_OBJECTS.contains(&kind.as_str()) {

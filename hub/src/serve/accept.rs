@@ -101,8 +101,7 @@ impl Acceptor {
             tracing::debug!(%peer, %error, "connection lost at once");
             return None;
         }
-        let info =
-            TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
+        let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
         let Some(tls) = &self.tls else {
             return Some(Connection { stream: Either::Left(stream), info, _place: place });
         };

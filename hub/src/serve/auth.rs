@@ -40,7 +40,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// One is too easy to guess.
-    #[error("a bearer token has fewer than {TOKEN_BYTES_MIN} characters: take one from `openssl rand -hex 32`")]
+    #[error(
+        "a bearer token has fewer than {TOKEN_BYTES_MIN} characters: take one from `openssl rand -hex 32`"
+    )]
     TooShort,
 }
 

@@ -85,8 +85,9 @@ fn checked(definitions: Vec<v1::EntityDefinition>) -> Result<Vec<Definition>, Er
     let mut by_ref = BTreeMap::new();
     for definition in definitions {
         let text = definition.r#ref.clone();
-        let definition = definitions::check(definition)
-            .map_err(|error| Error::Invalid(format!("cannot take the definition of {text:?}: {error}")))?;
+        let definition = definitions::check(definition).map_err(|error| {
+            Error::Invalid(format!("cannot take the definition of {text:?}: {error}"))
+        })?;
         if by_ref.insert(definition.entity.clone(), definition).is_some() {
             return Err(Error::Invalid(format!("{text:?} is defined twice in one request")));
         }

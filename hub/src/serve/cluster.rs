@@ -135,7 +135,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_first_then_what_changed_in_more_than_times_then_all_again() {
-        let (sender, clusters) = watch::channel(Arc::new(vec![cluster("a", 1, 1), cluster("b", 1, 1)]));
+        let (sender, clusters) =
+            watch::channel(Arc::new(vec![cluster("a", 1, 1), cluster("b", 1, 1)]));
         let gate = Gate::new(Limits::default(), ServeMetrics::default());
         let reader = ClusterReader { clusters, gate };
         let request = Request::new(v1::WatchClustersRequest {});
@@ -150,7 +151,11 @@ mod tests {
         };
         assert_eq!(next().await.unwrap(), ("a:1 b:1".into(), String::new()));
         sender.send_replace(Arc::new(vec![cluster("a", 1, 2), cluster("b", 2, 2)]));
-        assert_eq!(next().await.unwrap(), ("b:2".into(), String::new()), "times alone are not said");
+        assert_eq!(
+            next().await.unwrap(),
+            ("b:2".into(), String::new()),
+            "times alone are not said"
+        );
         sender.send_replace(Arc::new(vec![cluster("b", 2, 3)]));
         assert_eq!(next().await.unwrap(), (String::new(), "a".into()));
         let began = Instant::now();

@@ -130,7 +130,8 @@ impl EntityService for Entities {
         let root = TreeRoot::Entity(entity);
         let permit = Arc::clone(&self.trees).try_acquire_owned().map_err(|_| Error::Trees)?;
         let first = self.tree(root.clone()).await?;
-        let watch = TreeWatch { entities: self.clone(), root, last: first.clone(), _permit: permit };
+        let watch =
+            TreeWatch { entities: self.clone(), root, last: first.clone(), _permit: permit };
         let first = futures::stream::iter([Ok(v1::WatchEntityTreeResponse { tree: Some(first) })]);
         let changes = futures::stream::unfold(Some(watch), async |watch| {
             let mut watch = watch?;

@@ -39,7 +39,9 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Invalid(_) | Error::Filter(_) | Error::Name(_) => Self::invalid_argument(message),
+            Error::Invalid(_) | Error::Filter(_) | Error::Name(_) => {
+                Self::invalid_argument(message)
+            }
             Error::NotFound(_) => Self::not_found(message),
             Error::Limit(_) | Error::Trees => Self::resource_exhausted(message),
             Error::Core(_) | Error::NotReady(_) => Self::unavailable(message),

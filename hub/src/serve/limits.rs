@@ -31,7 +31,9 @@ pub enum Exceeded {
     )]
     Connection(usize),
     /// Too many in all.
-    #[error("this hub has {0} streams open, which is the most: try another replica (--watches-max)")]
+    #[error(
+        "this hub has {0} streams open, which is the most: try another replica (--watches-max)"
+    )]
     Total(usize),
 }
 

@@ -35,7 +35,13 @@ pub struct SecurityArgs {
     #[arg(long, env = "VITALS_TOKEN_FILE", value_name = "FILE", group = "bearer")]
     pub token_file: Option<PathBuf>,
     /// The bearer token that is taken; in the environment rather than on the command line
-    #[arg(long, env = "VITALS_TOKEN", value_name = "TOKEN", hide_env_values = true, group = "bearer")]
+    #[arg(
+        long,
+        env = "VITALS_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        group = "bearer"
+    )]
     pub token: Option<BearerToken>,
     /// Serve an address that others can reach without TLS or without a token: whoever reaches it sees all
     #[arg(long, env = "VITALS_INSECURE")]
@@ -98,7 +104,8 @@ impl Security {
         let SecurityArgs { listen, tls_cert, tls_key, tls_client_ca, token_file, token, insecure } =
             args;
         let files = tls_cert.zip(tls_key);
-        let files = files.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: tls_client_ca });
+        let files =
+            files.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: tls_client_ca });
         let tokens = match (token_file, token) {
             (Some(path), _) => Some(Tokens::in_file(path)?),
             (None, Some(BearerToken(token))) => Some(Tokens::one(&token)?),
@@ -133,7 +140,9 @@ impl Security {
     pub(super) fn tls(&self, tasks: &Tasks) -> Tls {
         let tokens = self.tokens.clone();
         let (files, config) = match &self.tls {
-            Some((files, config)) => (Some(files.clone()), Some(watch::channel(Arc::clone(config)))),
+            Some((files, config)) => {
+                (Some(files.clone()), Some(watch::channel(Arc::clone(config))))
+            }
             None => (None, None),
         };
         let (sender, receiver) = config.unzip();
@@ -154,21 +163,18 @@ impl Security {
 }
 
 /// Reads the files again and again. What cannot be read leaves what was read before.
-async fn renew(
-    tls: Option<(TlsFiles, watch::Sender<Arc<ServerConfig>>)>,
-    tokens: Option<Tokens>,
-) {
-    let mut interval = tokio::time::interval_at(
-        tokio::time::Instant::now() + READ_INTERVAL,
-        READ_INTERVAL,
-    );
+async fn renew(tls: Option<(TlsFiles, watch::Sender<Arc<ServerConfig>>)>, tokens: Option<Tokens>) {
+    let mut interval =
+        tokio::time::interval_at(tokio::time::Instant::now() + READ_INTERVAL, READ_INTERVAL);
     loop {
         interval.tick().await;
         if let Some((files, sender)) = &tls {
             match files.read() {
                 // A receiver that is gone is a server that is stopping.
                 Ok(config) => drop(sender.send(config)),
-                Err(error) => tracing::error!(%error, "certificate not renewed: the old one is kept"),
+                Err(error) => {
+                    tracing::error!(%error, "certificate not renewed: the old one is kept")
+                }
             }
         }
         if let Some(Err(error)) = tokens.as_ref().map(Tokens::read_again) {

@@ -68,8 +68,11 @@ impl TlsFiles {
     pub fn read(&self) -> Result<Arc<ServerConfig>, Error> {
         let Self { certificate, key, client_ca } = self;
         let chain = certificates("certificate", certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|source| Error::Pem { what: "a private key", path: key.clone(), source })?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|source| Error::Pem {
+            what: "a private key",
+            path: key.clone(),
+            source,
+        })?;
         let provider = Arc::new(ring::default_provider());
         let unusable = |source| Error::Certificate { path: certificate.clone(), source };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

@@ -84,7 +84,15 @@ impl Metrics {
 impl Events {
     pub(super) fn new(metrics: Metrics) -> (Arc<Self>, watch::Receiver<ConnectionState>) {
         let (state, receiver) = watch::channel(ConnectionState::Connecting);
-        (Arc::new(Self { state, metrics, failure: Mutex::default(), denials: Denials::default() }), receiver)
+        (
+            Arc::new(Self {
+                state,
+                metrics,
+                failure: Mutex::default(),
+                denials: Denials::default(),
+            }),
+            receiver,
+        )
     }
 
     /// Why it is not connected, where known.

@@ -77,7 +77,8 @@ fn the_stream_is_the_cluster() {
         let client = cluster.client().await?;
         let (_nats, mirror, agent) = watched(&cluster).await?;
         let namespace = objects::namespace(&client, "shop").await?;
-        objects::create_deployments(&client, &namespace, Many { deployments: 3, pods_each: 3 }).await?;
+        objects::create_deployments(&client, &namespace, Many { deployments: 3, pods_each: 3 })
+            .await?;
         let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
         let service = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web" },
@@ -131,7 +132,8 @@ fn kills_during_changes_leave_no_difference() {
         let client = cluster.client().await?;
         let (nats, mirror, agent) = watched(&cluster).await?;
         let namespace = objects::namespace(&client, "kill").await?;
-        objects::create_deployments(&client, &namespace, Many { deployments: 2, pods_each: 5 }).await?;
+        objects::create_deployments(&client, &namespace, Many { deployments: 2, pods_each: 5 })
+            .await?;
         for (round, replicas) in (0..4).zip([9, 2, 7, 3]) {
             scale(&client, &namespace, replicas).await?;
             if round % 2 == 0 {
@@ -161,8 +163,10 @@ fn a_stream_that_lost_everything_is_repaired() {
             mirror.snapshot().await.map(|snapshot| (!snapshot.changes.is_empty()).then_some(()))
         })
         .await?;
-        wait_for("the rest of the repair", SOON, async || Ok((mirror.repair().await? == 0).then_some(())))
-            .await?;
+        wait_for("the rest of the repair", SOON, async || {
+            Ok((mirror.repair().await? == 0).then_some(()))
+        })
+        .await?;
         mirror.wait_true().await?;
         Ok(())
     });
@@ -187,7 +191,9 @@ fn a_forbidden_kind_is_named_and_comes_back() {
         let others: Vec<Kind> = Kind::KNOWN.into_iter().filter(|kind| *kind != Kind::Pod).collect();
         mirror.wait_true_of(&others).await?;
         mirror
-            .wait_heartbeat("pods to be forbidden", |heartbeat| pods(heartbeat, v1::KindState::Forbidden))
+            .wait_heartbeat("pods to be forbidden", |heartbeat| {
+                pods(heartbeat, v1::KindState::Forbidden)
+            })
             .await?;
         rules.push(rule("", &["pods"], &read));
         cluster.set_rules("agent-without-pods", &rules).await?;
@@ -208,7 +214,8 @@ fn what_the_server_does_not_let_it_publish_is_named() {
         ] }"#;
         let nats = Nats::start_with(users).await?;
         let of_user = |user: &str| nats.url().replace("nats://", &format!("nats://{user}:{user}@"));
-        let options = async_nats::ConnectOptions::with_user_and_password("hub".into(), "hub".into());
+        let options =
+            async_nats::ConnectOptions::with_user_and_password("hub".into(), "hub".into());
         let connection = options.connect(nats.url()).await?;
         let context = async_nats::jetstream::new(connection);
         Streams::new(&stream_args()).ensure(&context).await?;
@@ -216,12 +223,16 @@ fn what_the_server_does_not_let_it_publish_is_named() {
         let agent = Agent::start(&of_user("agent"), &cluster.kubeconfig(), &flags).await?;
         let stream = context.get_stream("VITALS_OBJECTS").await?;
         let refusal = wait_for("a refusal", SOON, async || {
-            let message = stream.get_last_raw_message_by_subject("vitals.v1.heartbeat.eu.main").await?;
+            let message =
+                stream.get_last_raw_message_by_subject("vitals.v1.heartbeat.eu.main").await?;
             let heartbeat = <v1::Heartbeat as prost::Message>::decode(message.payload)?;
             Ok(heartbeat.refused.into_iter().next())
         })
         .await?;
-        ensure!(refusal.reason() == v1::RefusalReason::Permission && refusal.count >= 4, "{refusal:?}");
+        ensure!(
+            refusal.reason() == v1::RefusalReason::Permission && refusal.count >= 4,
+            "{refusal:?}"
+        );
         ensure!(refusal.example.starts_with("vitals.v1.object.eu.namespaces.="), "{refusal:?}");
         ensure!(agent.process.is_running());
         Ok(())
@@ -249,7 +260,10 @@ fn a_full_stream_is_named() {
         }
         let _agent = Agent::start(&nats.url(), &cluster.kubeconfig(), &["--lease", "off"]).await?;
         let full = |heartbeat: &v1::Heartbeat| {
-            heartbeat.refused.iter().any(|refusal| refusal.reason() == v1::RefusalReason::StreamFull)
+            heartbeat
+                .refused
+                .iter()
+                .any(|refusal| refusal.reason() == v1::RefusalReason::StreamFull)
         };
         mirror.wait_heartbeat("the stream to be full", full).await?;
         Ok(())
@@ -266,7 +280,8 @@ fn an_agent_that_restarts_while_its_api_server_is_down_empties_nothing() {
         cluster.component(Component::ApiServer)?.kill().await?;
         agent.process.restart().await?;
         let unreachable = |heartbeat: &v1::Heartbeat| {
-            heartbeat.provisional && heartbeat.api_server.as_ref().is_some_and(|server| !server.reachable)
+            heartbeat.provisional
+                && heartbeat.api_server.as_ref().is_some_and(|server| !server.reachable)
         };
         mirror.wait_heartbeat("the API server to be unreachable", unreachable).await?;
         let meanwhile = mirror.snapshot().await?;
@@ -294,7 +309,8 @@ fn another_takes_over_from_a_holder_that_is_killed_or_frozen() {
         let mirror = Mirror::new(&nats, client.clone(), "eu").await?;
         mirror.make_streams().await?;
         let namespace = objects::namespace(&client, "lease").await?;
-        objects::create_deployments(&client, &namespace, Many { deployments: 1, pods_each: 2 }).await?;
+        objects::create_deployments(&client, &namespace, Many { deployments: 1, pods_each: 2 })
+            .await?;
         let flags = ["--lease-namespace", &namespace];
         let start = async || Agent::start(&nats.url(), &cluster.kubeconfig(), &flags).await;
         let epoch_of = |heartbeat: &v1::Heartbeat| heartbeat.epoch.map(Epoch::from);
@@ -304,7 +320,8 @@ fn another_takes_over_from_a_holder_that_is_killed_or_frozen() {
         second.wait_ready().await?;
 
         first.process.kill().await?;
-        let taken = |after: Option<Epoch>| move |beat: &v1::Heartbeat| beat.epoch.map(Epoch::from) > after;
+        let taken =
+            |after: Option<Epoch>| move |beat: &v1::Heartbeat| beat.epoch.map(Epoch::from) > after;
         let heartbeat = mirror.wait_heartbeat("the second to take over", taken(beginning)).await?;
         mirror.wait_true().await?;
 
@@ -321,11 +338,13 @@ fn another_takes_over_from_a_holder_that_is_killed_or_frozen() {
         let last = snapshot.heartbeat.as_ref().and_then(epoch_of);
         ensure!(last >= epoch_of(&heartbeat), "the thawed one is silent");
         let objects = snapshot.facts().len();
-        let of_last = snapshot.changes.values().filter(|(change, _)| change.epoch.map(Epoch::from) == last);
+        let of_last =
+            snapshot.changes.values().filter(|(change, _)| change.epoch.map(Epoch::from) == last);
         ensure!(of_last.count() >= objects, "everything is of the holder's epoch");
 
         third.process.terminate(SOON).await?;
-        let given_back = mirror.wait_heartbeat("the second to take what was given back", taken(last)).await?;
+        let given_back =
+            mirror.wait_heartbeat("the second to take what was given back", taken(last)).await?;
         ensure!(epoch_of(&given_back) > last);
         mirror.wait_true().await?;
         Ok(())

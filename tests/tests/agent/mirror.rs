@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use async_nats::jetstream::{self, consumer::{DeliverPolicy, pull}};
+use async_nats::jetstream::{
+    self,
+    consumer::{DeliverPolicy, pull},
+};
 use futures::StreamExt as _;
 use kube::Client;
 use prost::Message as _;
@@ -129,7 +132,9 @@ impl Mirror {
             let snapshot = self.snapshot().await?;
             let facts = snapshot.facts();
             for (subject, want) in &truth {
-                let found = facts.get(subject.as_str()).with_context(|| format!("{subject} is not there"))?;
+                let found = facts
+                    .get(subject.as_str())
+                    .with_context(|| format!("{subject} is not there"))?;
                 ensure!(*found == want, "{subject} differs: {found:?}\nshould be {want:?}");
             }
             let stranger = facts.keys().find(|subject| !truth.contains_key(**subject));
@@ -147,7 +152,9 @@ impl Mirror {
         let theirs = Sums::from_wire(&heartbeat.bucket_sums).context("sums")?;
         let mut repairing = 0;
         for bucket in snapshot.sums(&heartbeat).differing(&theirs) {
-            let held = snapshot.facts_messages().filter(|(subject, _)| Place::of(subject).bucket() == bucket);
+            let held = snapshot
+                .facts_messages()
+                .filter(|(subject, _)| Place::of(subject).bucket() == bucket);
             let held = held.map(|(subject, payload)| v1::HeldObject {
                 subject: subject.to_owned(),
                 digest: Digest::of(subject, payload).to_wire().to_vec().into(),
