@@ -101,13 +101,12 @@ pub enum Error {
 }
 
 fn parse_kind(text: &str) -> Result<Kind, String> {
-    match Kind::from_resource(text) {
-        Kind::Other(_) => {
-            let known: Vec<&str> = Kind::KNOWN.iter().map(Kind::resource).collect();
-            Err(format!("known are {}", known.join(", ")))
-        }
-        known => Ok(known),
+    let kind = Kind::from_resource(text);
+    if Kind::KNOWN.contains(&kind) {
+        return Ok(kind);
     }
+    let known: Vec<&str> = Kind::KNOWN.iter().map(Kind::resource).collect();
+    Err(format!("known are {}", known.join(", ")))
 }
 
 impl Args {

@@ -17,7 +17,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use vitals_hub_core::telling::{Answer, Judged, Teller, Telling};
+use vitals_hub_core::telling::{Answer, Judged, Last, Teller, Telling};
 use vitals_proto::identity::EntityRef;
 use vitals_proto::{subject, token, v1};
 use vitals_runtime::backoff::Backoff;
@@ -162,7 +162,7 @@ async fn tell(context: Context, telling: Telling) -> (EntityRef, Answer) {
     let answer = publish(&context, &telling).await;
     let kept = match &answer {
         Answer::Stored(_) => keep(&context, &telling.entity, &telling.transition).await,
-        Answer::Lost(Some((told, _))) => keep(&context, &telling.entity, told).await,
+        Answer::Lost(Some(last)) => keep(&context, &telling.entity, &last.told).await,
         Answer::Lost(None) | Answer::Unknown => Ok(()),
     };
     let entity = telling.entity;
@@ -192,7 +192,10 @@ async fn publish(context: &Context, telling: &Telling) -> Answer {
             Answer::Stored(ack.sequence)
         }
         Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-            last(context, &subject).await.map_or(Answer::Unknown, Answer::Lost)
+            match last(context, &subject).await {
+                Ok(last) => Answer::Lost(last.map(Box::new)),
+                Err(()) => Answer::Unknown,
+            }
         }
         Err(error) => {
             tracing::warn!(%entity, %error, "transition not told yet; trying again");
@@ -202,13 +205,13 @@ async fn publish(context: &Context, telling: &Telling) -> Answer {
 }
 
 /// The last transition on a subject. `Err` where it cannot be found out.
-async fn last(context: &Context, subject: &str) -> Result<Option<(v1::HealthTransition, u64)>, ()> {
+async fn last(context: &Context, subject: &str) -> Result<Option<Last>, ()> {
     let stream = context.get_stream_no_info(HEALTH_STREAM).await.map_err(|_| ())?;
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => {
             // What is no transition counts as the first: generations go on from what we know.
             let told = v1::HealthTransition::decode(message.payload).unwrap_or_default();
-            Ok(Some((told, message.sequence)))
+            Ok(Some(Last { told, sequence: message.sequence }))
         }
         Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
         Err(_) => Err(()),

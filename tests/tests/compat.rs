@@ -6,6 +6,14 @@
 //!
 //! `VITALS_UPDATE_COMPAT=1` writes down what is new, and refuses what breaks. Recorded messages are never rewritten.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failed test"
+)]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::LazyLock;

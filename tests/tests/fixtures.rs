@@ -1,6 +1,14 @@
 //! Object health of every manifest under `fixtures/<kind>/<health>-<case>.yaml`, through all that decides it: projection,
 //! the wire, the rule. The name of the file is the assertion.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failed test"
+)]
+
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};

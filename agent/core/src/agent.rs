@@ -5,7 +5,6 @@
 //! provisional one.
 
 use bytes::Bytes;
-use prost::Message as _;
 use vitals_proto::{
     FORMAT,
     digest::{Digest, Place, Sums},

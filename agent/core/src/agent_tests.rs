@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
-use vitals_proto::identity::Uid;
-
+use prost::Message as _;
 use vitals_proto::{
-    identity::{Epoch, Scope},
+    identity::{Epoch, Scope, Uid},
     rule::Rules,
 };
 

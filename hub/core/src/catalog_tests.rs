@@ -26,6 +26,7 @@ fn explained(bench: &Bench, object: &TestObject) -> (Vec<String>, String) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
 fn what_an_object_says_by_itself() {
     let definitions = [
         definition("component:default/shop"),

@@ -45,10 +45,19 @@ pub struct Telling {
 pub enum Answer {
     /// Stored at this sequence.
     Stored(u64),
-    /// Another message was last on the subject: this one, at its sequence; `None` where the subject is empty.
-    Lost(Option<(v1::HealthTransition, u64)>),
+    /// Another message was last on the subject: this one; `None` where the subject is empty.
+    Lost(Option<Box<Last>>),
     /// Not known: a time-out, or no connection. Asked again.
     Unknown,
+}
+
+/// The last message on the subject of an entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Last {
+    /// What it tells.
+    pub told: v1::HealthTransition,
+    /// Where it stands in the stream.
+    pub sequence: u64,
 }
 
 /// What was told of each entity, and what is to be told next.
@@ -98,7 +107,7 @@ impl Teller {
                 entry.sequence = sequence;
             }
             Answer::Lost(winner) => {
-                entry.lose(winner);
+                entry.lose(winner.map(|winner| *winner));
                 entry.waiting.push_front(judged);
             }
             Answer::Unknown => entry.waiting.push_front(judged),
@@ -137,9 +146,9 @@ impl Entry {
 
     /// The broker holds something else than we thought. Its generation counts, also after it lost its last messages:
     /// `vitals_state` may then know of a later one, and ours continues that.
-    fn lose(&mut self, winner: Option<(v1::HealthTransition, u64)>) {
+    fn lose(&mut self, winner: Option<Last>) {
         match winner {
-            Some((told, sequence)) => {
+            Some(Last { told, sequence }) => {
                 self.sequence = sequence;
                 if told.generation >= self.generation() {
                     self.told = Some(told);

@@ -75,7 +75,9 @@ impl Broker {
     fn publish(&mut self, telling: &Telling) -> Answer {
         let last = self.stored.last();
         if last.map_or(0, |(sequence, _)| *sequence) != telling.expected_sequence {
-            return Answer::Lost(last.map(|(sequence, told)| (told.clone(), *sequence)));
+            let last =
+                last.map(|(sequence, told)| Last { told: told.clone(), sequence: *sequence });
+            return Answer::Lost(last.map(Box::new));
         }
         self.sequence += 1;
         self.stored.push((self.sequence, telling.transition.clone()));
@@ -168,13 +170,12 @@ impl World {
                     let generation = telling.transition.generation;
                     told.entry(generation).or_default().push(telling.transition);
                 }
-                *under_way = match step {
-                    Step::Crash(_) => {
-                        *teller = broker.restart();
-                        None
-                    }
-                    Step::LoseAnswer(_) => teller.answer(&shop(), Answer::Unknown),
-                    _ => teller.answer(&shop(), answer),
+                *under_way = if matches!(step, Step::Crash(_)) {
+                    *teller = broker.restart();
+                    None
+                } else {
+                    let is_lost = matches!(step, Step::LoseAnswer(_));
+                    teller.answer(&shop(), if is_lost { Answer::Unknown } else { answer })
                 };
                 if let Some(told) = teller.told(&shop()) {
                     broker.keep(told);

@@ -173,7 +173,7 @@ impl Process {
             if !self.leads {
                 // Nothing but its clock tells it from the process before it; and that can be set back.
                 let now_unix_ms = now + self.clock_offset;
-                let origin = epoch::Origin { now_unix_ms, last: None, random: chance.next() };
+                let origin = epoch::Origin { now_unix_ms, last: None, random: chance.draw() };
                 self.take_over(epoch::next(origin, self.rules), now);
             }
             return;
@@ -192,7 +192,7 @@ impl Process {
         if ours || lease.holder.is_none() || now - lease.renewed_at > LEASE_MS {
             let last = Some(lease.epoch).max(self.epoch);
             let origin =
-                epoch::Origin { now_unix_ms: now + self.clock_offset, last, random: chance.next() };
+                epoch::Origin { now_unix_ms: now + self.clock_offset, last, random: chance.draw() };
             let epoch = epoch::next(origin, self.rules);
             *lease = Lease { holder: Some(self.number), renewed_at: now, epoch };
             self.take_over(epoch, now);

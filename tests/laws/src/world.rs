@@ -132,7 +132,7 @@ impl World {
 
     fn start(&mut self, number: usize, clock_offset: i64) -> Start {
         let leadership = if number == 0 { Leadership::Alone } else { Leadership::Lease };
-        let (rules, now, seed) = (self.rules, self.now, self.chance.next());
+        let (rules, now, seed) = (self.rules, self.now, self.chance.draw());
         Start { rules, now, seed, clock_offset, leadership }
     }
 

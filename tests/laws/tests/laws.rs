@@ -66,7 +66,8 @@ fn check(rules: Rules, seed: u64, steps: &[Step]) -> Result<(), TestCaseError> {
 
 /// So many cases; `VITALS_LAWS_CASES` asks for another number.
 fn cases(default: u32) -> u32 {
-    std::env::var("VITALS_LAWS_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
+    let cases = std::env::var_os("VITALS_LAWS_CASES");
+    cases.and_then(|cases| cases.to_str()?.parse().ok()).unwrap_or(default)
 }
 
 proptest! {

@@ -1,6 +1,14 @@
 //! The agent as a process, between a real API server and a real nats-server: what it publishes is the cluster, whatever
 //! breaks meanwhile, and what it cannot publish it names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failed test"
+)]
+
 mod mirror;
 
 use std::path::Path;

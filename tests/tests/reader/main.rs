@@ -1,7 +1,13 @@
 //! The hub's reader against a real nats-server: what it says must be what the stream holds, whatever happens
 //! to connection, server, consumer and stream.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failed test"
+)]
 
 mod support;
 

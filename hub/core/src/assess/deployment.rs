@@ -96,6 +96,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
     fn rule() {
         let ok = rolled_out();
         let deadline = vec![condition("Progressing", "False", "ProgressDeadlineExceeded")];

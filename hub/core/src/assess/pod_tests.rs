@@ -39,6 +39,7 @@ fn statuses(status: ContainerStatus) -> Vec<ContainerStatus> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
 fn rule() {
     let crash = ContainerStatus {
         last_state: ended(1, "Error"),

@@ -42,6 +42,7 @@ mod tests {
     };
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
     fn rule() {
         let ok = ReplicaSetFacts {
             desired: 2,

@@ -87,6 +87,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
     fn rule() {
         let ok = StatefulSetFacts {
             desired: 3,
