@@ -314,7 +314,7 @@ impl Hub {
     fn judge_cluster(&mut self, name: &ClusterName, now: Time) {
         let Some(cluster) = self.clusters.get_mut(name) else { return };
         let Some(stream) = self.streams.get(&cluster.stream) else { return };
-        let seen = Seen { blind: stream.blind(), listening: stream.listening() };
+        let seen = Seen { blind: stream.blind(), listening: stream.listening_now() };
         if let Some(freshness) = cluster.judge(seen, now) {
             self.picture.set_freshness(name, freshness.clone(), &self.position, now);
         }

@@ -176,6 +176,16 @@ impl StreamState {
         self.listening
     }
 
+    /// What silence proves of who should speak *now*. What a first snapshot brings was said long ago, perhaps because the
+    /// broker was away as long as this hub: agents are given the time to speak again.
+    pub(crate) fn listening_now(&self) -> Listening {
+        match (self.listening, self.own) {
+            (Listening::Always, Some(own)) => Listening::Since(own.ended_at),
+            (Listening::Always, None) => Listening::Not,
+            (listening @ (Listening::Since(_) | Listening::Not), _) => listening,
+        }
+    }
+
     /// The last snapshot that was read whole; `None` while the first is not.
     pub(crate) fn own_snapshot(&self) -> Option<OwnSnapshot> {
         self.own
