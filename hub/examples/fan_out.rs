@@ -22,6 +22,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vitals_hub::definitions::{Definition, Listed, Store, StoreError};
 use vitals_hub::metrics::ServeMetrics;
@@ -38,7 +39,7 @@ use vitals_runtime::http::Readiness;
 use vitals_runtime::tasks::Supervisor;
 
 /// Entities in the view.
-const ENTITIES: u64 = 1_000;
+const ENTITIES: u64 = 100;
 
 #[tokio::main]
 async fn main() {
@@ -75,7 +76,7 @@ async fn measure(watches: usize, connections: usize, changes: usize, interval: D
     let (stopped, stop) = watch::channel(false);
     let before = resident_kib(pid);
     let began = Instant::now();
-    let mut readers = tokio::task::JoinSet::new();
+    let mut readers = JoinSet::new();
     let (idle, mut idled) = tokio::sync::mpsc::channel(connections);
     for _ in 0..connections {
         let reader = Connection::open(&address, per_connection).await;
@@ -105,12 +106,23 @@ async fn measure(watches: usize, connections: usize, changes: usize, interval: D
     tokio::time::sleep(Duration::from_secs(2)).await;
     stopped.send_replace(true);
     let cpu = cpu_ticks(pid) - cpu;
+    report(readers, &published, interval).await;
+    let messages = changes * watches;
+    println!(
+        "hub: {} us of CPU per message",
+        cpu * 10_000 / u64::try_from(messages).unwrap().max(1)
+    );
+}
+
+/// How much later than published each change came to each watch.
+async fn report(mut readers: JoinSet<Vec<Vec<i128>>>, published: &[i128], interval: Duration) {
+    let changes = published.len();
     let mut latencies = Vec::new();
     while let Some(arrivals) = readers.join_next().await {
         for stream in arrivals.unwrap() {
             assert_eq!(stream.len(), changes, "every change came to every watch");
             latencies.extend(
-                stream.iter().zip(&published).map(|(arrived, published)| arrived - published),
+                stream.iter().zip(published).map(|(arrived, published)| arrived - published),
             );
         }
     }
@@ -123,11 +135,6 @@ async fn measure(watches: usize, connections: usize, changes: usize, interval: D
         at(990),
         at(999),
         at(1_000)
-    );
-    let messages = changes * watches;
-    println!(
-        "hub: {} us of CPU per message",
-        cpu * 10_000 / u64::try_from(messages).unwrap().max(1)
     );
 }
 
@@ -236,15 +243,17 @@ impl Connection {
     }
 }
 
-/// Whole messages in a DATA frame; the hub never splits one.
+/// Whole messages in a DATA frame, but `progress`; the hub never splits one.
 fn messages(mut payload: BytesMut) -> usize {
+    /// Field 6, a message.
+    const PROGRESS: u8 = 6 << 3 | 2;
     let mut count = 0;
-    while payload.len() >= 5 {
+    while payload.len() > 5 {
         let length =
             usize::try_from(u32::from_be_bytes([payload[1], payload[2], payload[3], payload[4]]))
                 .unwrap();
+        count += usize::from(payload[5] != PROGRESS);
         payload.advance(5 + length);
-        count += 1;
     }
     count
 }

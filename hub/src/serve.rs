@@ -11,6 +11,7 @@ mod alert;
 pub mod auth;
 mod catalog;
 mod cluster;
+mod connections;
 mod entity;
 mod error;
 pub mod limits;
@@ -21,17 +22,17 @@ pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::BoxStream;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server as GrpcServer;
+use tonic::service::Routes;
 use tonic::{Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
+use tower::Layer as _;
 use vitals_proto::DESCRIPTORS;
 use vitals_proto::v1::alert_service_server::AlertServiceServer;
 use vitals_proto::v1::catalog_service_server::CatalogServiceServer;
@@ -60,22 +61,12 @@ pub(crate) const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most trees that are watched: each is looked at again and again.
 const TREES_MAX: usize = 256;
 
-/// Silence on a connection after which it is pinged, and how long the answer may take.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Whose health is said; the empty name is the hub as a whole.
 const HEALTH_OF: [&str; 4] =
     ["", "vitals.v1.EntityService", "vitals.v1.ClusterService", "vitals.v1.ObjectService"];
 
 /// Room for other calls beside the streams of a connection.
 const CALLS_PER_CONNECTION: usize = 100;
-
-/// Largest headers of a request. Bytes.
-const HEADER_BYTES_MAX: u32 = 16 * 1024;
-
-/// How long open connections are given to end at shutdown, once their streams were ended.
-const GRACE: Duration = Duration::from_secs(3);
 
 /// Why the port is not served.
 #[derive(Debug, thiserror::Error)]
@@ -91,9 +82,6 @@ pub enum Error {
     /// Our own description of the services cannot be read: a bug.
     #[error("cannot serve reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// Serving ended.
-    #[error("cannot serve gRPC")]
-    Serve(#[source] tonic::transport::Error),
 }
 
 /// What is served.
@@ -150,31 +138,22 @@ impl Server {
         let objects = ObjectServiceServer::new(object::Objects { shared: Arc::clone(&shared) });
         let catalog = CatalogServiceServer::new(catalog::Catalog { store: definitions });
         let auth = auth::AuthLayer { tokens: security.tokens, metrics: shared.metrics.clone() };
+        let streams = limits.streams_per_connection.saturating_add(CALLS_PER_CONNECTION);
+        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
         let serving = async move {
-            let streams = limits.streams_per_connection.saturating_add(CALLS_PER_CONNECTION);
-            let router = GrpcServer::builder()
-                .accept_http1(true)
-                .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-                .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-                .http2_max_header_list_size(HEADER_BYTES_MAX)
-                .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
-                .layer(GrpcWebLayer::new())
-                .layer(auth)
-                .add_service(entities)
+            let routes = Routes::new(entities)
                 .add_service(clusters)
                 .add_service(objects)
                 .add_service(catalog)
                 .add_service(AlertServiceServer::new(alert::Alerts))
                 .add_service(health)
                 .add_service(describe().build_v1().map_err(Error::Reflection)?)
-                .add_service(describe().build_v1alpha().map_err(Error::Reflection)?);
+                .add_service(describe().build_v1alpha().map_err(Error::Reflection)?)
+                .prepare();
+            let service = GrpcWebLayer::new().layer(auth.layer(routes));
             let connections = Acceptor::new(listener, tls).connections();
-            let ending = stopping.clone().cancelled_owned();
-            let serving = router.serve_with_incoming_shutdown(connections, ending);
-            tokio::select! {
-                served = serving => served.map_err(Error::Serve),
-                () = grace(stopping) => Ok(()),
-            }
+            connections::serve(connections, service, streams, stopping).await;
+            Ok::<(), Error>(())
         };
         let stopping = tasks.stopping();
         let view = Arc::clone(&shared.view);
@@ -185,12 +164,6 @@ impl Server {
         });
         tasks.spawn("gRPC", serving);
     }
-}
-
-/// Ends a while after shutdown began: a client that does not let go of its connection does not hold us up.
-async fn grace(stopping: CancellationToken) {
-    stopping.cancelled().await;
-    tokio::time::sleep(GRACE).await;
 }
 
 async fn report_health(

@@ -1,6 +1,7 @@
 //! The port, with real clients over real sockets, and a view that is fed by hand.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;

@@ -59,10 +59,10 @@ impl Acceptor {
     }
 
     /// All connections, for ever.
-    pub(super) fn connections(self) -> impl Stream<Item = io::Result<Connection>> {
+    pub(super) fn connections(self) -> impl Stream<Item = Connection> {
         futures::stream::unfold(self, async |mut acceptor| {
             let connection = acceptor.next().await;
-            Some((Ok(connection), acceptor))
+            Some((connection, acceptor))
         })
     }
 

@@ -1,0 +1,138 @@
+//! Serves connections: HTTP/2, and HTTP/1.1 for gRPC-Web, each in a task of its own.
+//!
+//! Not by tonic's server, which leaves what waits to be sent at 400 KiB a stream: with many watches of a large
+//! view that is gigabytes in the moment they all begin, most of which never come back from the allocator.
+//! Here it is [`SEND_BYTES_MAX`]; beyond that the stream waits, and a watch that waits holds nothing.
+//!
+//! **Invariant:** no connection outlives the task that serves them.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::stream::{Stream, StreamExt as _};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::transport::server::{Connected as _, TcpConnectInfo};
+use tower::Service;
+
+use super::accept::Connection;
+
+/// Most bytes of one stream that wait to be sent.
+const SEND_BYTES_MAX: usize = 16 * 1024;
+
+/// Silence on a connection after which it is pinged, and how long the answer may take.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Largest headers of a request. Bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// How long open connections are given to end at shutdown, once their streams were ended.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Serves until shutdown begins; then takes no more connections, and ends when those that are open have ended, or
+/// after a while.
+pub(super) async fn serve<S>(
+    connections: impl Stream<Item = Connection>,
+    service: S,
+    streams_per_connection: u32,
+    stopping: CancellationToken,
+) where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let builder = builder(streams_per_connection);
+    let mut serving = JoinSet::new();
+    {
+        let mut connections = pin!(connections);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                Some(connection) = connections.next() => {
+                    let service = service.clone();
+                    serving.spawn(serve_one(builder.clone(), connection, service, stopping.clone()));
+                }
+                // What ended, ended for reasons of its own.
+                Some(_) = serving.join_next() => {}
+            }
+        }
+    }
+    let ending = async { while serving.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ending).await.is_err() {
+        tracing::debug!("clients did not let go of their connections in time");
+    }
+}
+
+fn builder(streams_per_connection: u32) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // With a timer HTTP/1.1 also has a limit for the reading of headers.
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_concurrent_streams(streams_per_connection)
+        .max_send_buf_size(SEND_BYTES_MAX);
+    builder
+}
+
+async fn serve_one<S>(
+    builder: Builder<TokioExecutor>,
+    connection: Connection,
+    service: S,
+    stopping: CancellationToken,
+) where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let service = Inbound { inner: service, info: connection.connect_info() };
+    let io = TokioIo::new(connection);
+    let mut serving = pin!(builder.serve_connection(io, TowerToHyperService::new(service)));
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = stopping.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(error, "connection ended");
+    }
+}
+
+/// Tells the service who is at the other end.
+#[derive(Clone, Debug)]
+struct Inbound<S> {
+    inner: S,
+    info: TcpConnectInfo,
+}
+
+impl<S> Service<http::Request<Incoming>> for Inbound<S>
+where
+    S: Service<http::Request<Body>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.info.clone());
+        self.inner.call(request)
+    }
+}
