@@ -117,6 +117,7 @@ impl Hub {
                 if !self.rules.hold(Rule::SnapshotMerges) {
                     self.named.insert(stream.clone(), BTreeSet::new());
                 }
+                self.store.begin_reading(stream);
                 self.with_stream(stream, |state| state.begin_snapshot(incarnation_unix_ns, now));
                 self.stand_at(stream);
             }
@@ -126,6 +127,9 @@ impl Hub {
             }
             Input::SnapshotEnd { stream, sequence } => {
                 self.drop_unnamed(stream, now);
+                if self.streams.get(stream).is_some_and(|state| state.own_snapshot().is_some()) {
+                    self.note_unstreamed(stream);
+                }
                 self.with_stream(stream, |state| state.end_snapshot(sequence, now));
                 self.stand_at(stream);
                 self.stirred.extend(self.clusters.keys().cloned());
@@ -342,3 +346,6 @@ mod rig;
 #[cfg(test)]
 #[path = "hub/hub_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "hub/unstreamed_tests.rs"]
+mod unstreamed_tests;

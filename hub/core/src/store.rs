@@ -32,30 +32,62 @@ pub struct Store {
     streams: Streams,
 }
 
-/// The incarnations of streams in which something was read, by index: an object names its own in two bytes.
+/// The readings of streams, by index: an object names the one in which it was read last in two bytes.
 #[derive(Debug, Default)]
-struct Streams(Vec<(StreamName, i64)>);
+struct Streams {
+    readings: Vec<Reading>,
+    /// How often each was begun to be read from its beginning.
+    begun: BTreeMap<StreamName, u32>,
+}
+
+/// A stream, from the beginning of one snapshot to that of the next.
+#[derive(Debug, PartialEq, Eq)]
+struct Reading {
+    stream: StreamName,
+    incarnation_unix_ns: i64,
+    number: u32,
+}
 
 impl Streams {
     fn index(&mut self, point: &StreamPoint) -> u16 {
-        let same = |(stream, incarnation): &(StreamName, i64)| {
-            *incarnation == point.incarnation_unix_ns && *stream == point.stream
+        let number = self.number(&point.stream);
+        let same = |reading: &Reading| {
+            let Reading { stream, incarnation_unix_ns, number: of } = reading;
+            *of == number
+                && *incarnation_unix_ns == point.incarnation_unix_ns
+                && *stream == point.stream
         };
-        // Streams are made anew by hand, a few times in the life of a process. Were it 65,535 times, the last ones would
-        // share an index, and an explanation would name the wrong incarnation.
-        let index = self.0.iter().rposition(same).unwrap_or_else(|| {
-            if self.0.len() < usize::from(u16::MAX) {
-                self.0.push((point.stream.clone(), point.incarnation_unix_ns));
+        // Streams are put back or made anew by hand, a few times in the life of a process. Were it 65,535 times, the last
+        // ones would share an index, and an explanation would name the wrong incarnation.
+        let index = self.readings.iter().rposition(same).unwrap_or_else(|| {
+            if self.readings.len() < usize::from(u16::MAX) {
+                let StreamPoint { stream, incarnation_unix_ns, .. } = point.clone();
+                self.readings.push(Reading { stream, incarnation_unix_ns, number });
             }
-            self.0.len().saturating_sub(1)
+            self.readings.len().saturating_sub(1)
         });
         u16::try_from(index).unwrap_or(u16::MAX)
     }
 
+    fn number(&self, stream: &StreamName) -> u32 {
+        self.begun.get(stream).copied().unwrap_or_default()
+    }
+
+    /// Its stream was not begun to be read anew since.
+    fn is_current(&self, index: u16) -> bool {
+        let reading = self.readings.get(usize::from(index));
+        reading.is_some_and(|Reading { stream, number, .. }| *number == self.number(stream))
+    }
+
     fn point(&self, index: u16, sequence: u64) -> StreamPoint {
-        let (stream, incarnation_unix_ns) =
-            self.0.get(usize::from(index)).cloned().unwrap_or_else(|| ("".into(), 0));
-        StreamPoint { stream, incarnation_unix_ns, sequence }
+        match self.readings.get(usize::from(index)) {
+            Some(Reading { stream, incarnation_unix_ns, .. }) => StreamPoint {
+                stream: stream.clone(),
+                incarnation_unix_ns: *incarnation_unix_ns,
+                sequence,
+            },
+            None => StreamPoint { stream: "".into(), incarnation_unix_ns: 0, sequence },
+        }
     }
 }
 
@@ -133,6 +165,26 @@ impl Store {
                 cluster.put(key, stream, new);
                 self.clusters.insert(key.cluster().clone(), cluster);
             }
+        }
+    }
+
+    /// A stream is read from its beginning: from now on what was read of it before counts as not read.
+    pub(crate) fn begin_reading(&mut self, stream: &StreamName) {
+        *self.streams.begun.entry(stream.clone()).or_default() += 1;
+    }
+
+    /// The message that is held was read again, there.
+    pub(crate) fn read_again(&mut self, key: &ObjectKey, at: &StreamPoint) {
+        let stream = self.streams.index(at);
+        if let Some(cluster) = self.clusters.get_mut(key.cluster()) {
+            cluster.read_again(key, stream, at.sequence);
+        }
+    }
+
+    /// Another message of the object was read, and refused: the stream no longer has what is held.
+    pub(crate) fn displace(&mut self, key: &ObjectKey) {
+        if let Some(cluster) = self.clusters.get_mut(key.cluster()) {
+            cluster.displace(key);
         }
     }
 

@@ -65,6 +65,11 @@ impl Broker {
         Some((next, rest.count() as u64))
     }
 
+    /// What is stored now.
+    pub fn stored(&self) -> impl Iterator<Item = &Stored> {
+        self.by_sequence.values()
+    }
+
     /// Sequence of the last message ever stored.
     pub fn last_sequence(&self) -> u64 {
         self.last_sequence

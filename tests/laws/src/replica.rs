@@ -57,6 +57,8 @@ struct Attached {
 pub struct Replica {
     /// It reads nothing.
     pub lags: bool,
+    /// The stream went back, and it did not notice.
+    pub deceived: bool,
     hub: Hub,
     stream: StreamName,
     attached: Option<Attached>,
@@ -74,6 +76,7 @@ impl Replica {
     pub fn start(rules: Rules) -> Self {
         Self {
             lags: false,
+            deceived: false,
             hub: Hub::new(Settings { rules, streams: vec![STREAM.into()] }),
             stream: STREAM.into(),
             attached: None,
@@ -126,6 +129,7 @@ impl Replica {
         let resumed = self.read.filter(|(of, sequence)| {
             *of == incarnation_unix_ns && *sequence <= broker.last_sequence()
         });
+        self.deceived |= resumed.is_some();
         let snapshot_until = match resumed {
             Some((_, sequence)) => {
                 let stream = &stream;

@@ -4,13 +4,14 @@
 //! What happens is a list of [`Step`]s, so that a failing case shrinks; how the processes interleave between the steps comes
 //! from a seed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use prost::Message as _;
 use vitals_agent_core::Leadership;
-use vitals_proto::{kind::Kind, rule::Rules, v1};
+use vitals_proto::{kind::Kind, rule::Rules, subject::Published, v1};
 
 use crate::{
-    api::{Api, KINDS, Name},
+    api::{Api, KINDS, Name, version_of},
     broker::Broker,
     chance::Chance,
     process::{Answers, Process, Spoken, Start},
@@ -99,6 +100,8 @@ pub struct World {
     spoken: Vec<Spoken>,
     left: Option<Left>,
     calm: bool,
+    /// The broker lost something that nobody can have noticed.
+    lost: bool,
     /// How often a token was taken.
     pub resumes_served: usize,
 }
@@ -118,6 +121,7 @@ impl World {
             spoken: Vec::new(),
             left: None,
             calm: false,
+            lost: false,
             resumes_served: 0,
         };
         for (number, namespace) in PROCESSES.iter().enumerate() {
@@ -172,6 +176,7 @@ impl World {
             Step::RollBack => self.broker.roll_back(),
             Step::Recreate => self.broker.recreate(),
             Step::Lose(percent) => {
+                self.lost = true;
                 let chance = &mut self.chance;
                 self.broker.lose(|_| chance.percent(u64::from(*percent)));
             }
@@ -284,6 +289,9 @@ impl World {
         for _ in 0..HEALED_AFTER_MS / SLICE_MS {
             self.pass()?;
         }
+        if !self.lost && !self.replicas.iter().any(|replica| replica.deceived) {
+            self.check_stream()?;
+        }
         // A hub that has just read it all is the measure of what the others say.
         self.replicas.push(Replica::start(self.rules));
         for _ in 0..FRESH_AFTER_MS / SLICE_MS {
@@ -294,6 +302,33 @@ impl World {
             replica.equals(&self.api, &fresh, self.now)?;
         }
         Ok(())
+    }
+}
+
+impl World {
+    /// Law 1, for the stream itself: it has what exists and nothing else, so that who reads it anew needs no repair.
+    fn check_stream(&self) -> Result<(), Violation> {
+        let mut streamed = BTreeMap::new();
+        for stored in self.broker.stored() {
+            let Published::Object(key) = Published::parse(&stored.subject).unwrap() else {
+                continue;
+            };
+            let change = v1::ObjectChange::decode(stored.payload.clone()).unwrap();
+            if let Some(v1::object_change::State::Facts(facts)) = change.state {
+                let name = (key.namespace().to_owned(), key.name().to_owned());
+                streamed.insert((key.kind().clone(), name), version_of(&facts));
+            }
+        }
+        let exists: BTreeMap<_, _> = self
+            .api
+            .objects()
+            .iter()
+            .map(|(key, object)| (key.clone(), object.resource_version))
+            .collect();
+        if streamed == exists {
+            return Ok(());
+        }
+        Err(Violation { law: 1, seen: format!("the stream has {streamed:?}, exists {exists:?}") })
     }
 }
 

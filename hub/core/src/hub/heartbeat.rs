@@ -1,5 +1,7 @@
 //! One heartbeat: who is alive, what is proven, and what is to be repaired.
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 use vitals_proto::{
     identity::{ClusterName, Epoch, Scope, Uid},
@@ -10,8 +12,9 @@ use vitals_proto::{
 use super::{Effect, Hub, Refusal};
 use crate::{
     ingest::{
+        comparison::Reading,
         epochs::{Certainty, Standing},
-        repair::{self, Asked},
+        repair::{self, Asked, Streamed},
     },
     position::StreamPoint,
     time::Time,
@@ -41,13 +44,13 @@ impl Hub {
             if heartbeat.provisional { Certainty::Provisional } else { Certainty::Leased };
         match state.epochs.hear_heartbeat(epoch, certainty, now, listening) {
             Standing::Lower => return Err(Refusal::LowerEpoch),
-            Standing::Began => state.comparison.begin_epoch(),
+            Standing::Began => state.begin_epoch(),
             Standing::Current => {}
         }
         if !state.epochs.take_heartbeat(heartbeat.counter) {
             return Err(Refusal::Repeated);
         }
-        let buckets = state.comparison.judge(&heartbeat, &state.sums, now, reading);
+        let differing = state.comparison.judge(&heartbeat, &state.sums, now, reading);
         self.counters.heartbeats += 1;
         self.counters.differing_buckets += u64::from(state.comparison.differing());
         state.take(heartbeat, now);
@@ -55,11 +58,35 @@ impl Hub {
         if of.stream != at.stream {
             of.stream = at.stream.clone();
         }
-        if !buckets.is_empty() {
-            self.ask(&cluster, &said_by, epoch, &buckets, now);
+        let lacking = match reading {
+            Reading::Whole | Reading::Holed => self.lacking(&cluster, &scope, &differing, now),
+            Reading::Snapshot => BTreeSet::new(),
+        };
+        if !differing.is_empty() || !lacking.is_empty() {
+            self.ask(&cluster, &said_by, epoch, Buckets { differing, lacking }, now);
         }
         self.stirred.insert(cluster);
         Ok(())
+    }
+
+    /// The buckets that are equal, but of which the stream lacks something.
+    fn lacking(
+        &mut self,
+        cluster: &ClusterName,
+        scope: &Scope,
+        differing: &[u8],
+        now: Time,
+    ) -> BTreeSet<u8> {
+        let state = self.clusters.get_mut(cluster).and_then(|state| state.scope_mut(scope));
+        let Some(state) = state.filter(|state| !state.unstreamed.is_empty()) else {
+            return BTreeSet::new();
+        };
+        let of_scope = self.store.objects(cluster).filter(|held| held.scope() == scope);
+        let lacking = of_scope.filter(|held| !held.is_streamed());
+        state.unstreamed.set_buckets(&lacking.map(|held| held.bucket()).collect());
+        let mut due = state.unstreamed.due(now);
+        due.retain(|bucket| state.comparison.is_equal(*bucket) && !differing.contains(bucket));
+        due
     }
 
     fn ask(
@@ -67,17 +94,24 @@ impl Hub {
         cluster: &ClusterName,
         said_by: &Scope,
         epoch: Epoch,
-        buckets: &[u8],
+        buckets: Buckets,
         now: Time,
     ) {
         let scope = self.sharing(said_by.clone());
         let held_of = self.rules.hold(Rule::PerScope).then_some(&scope);
-        let asked = Asked { cluster, scope: said_by, epoch, held_of };
-        let requests = repair::requests(&self.store, asked, buckets);
         let state = self.clusters.get_mut(cluster).and_then(|state| state.scope_mut(&scope));
         let Some(state) = state else { return };
+        let Buckets { differing, lacking } = buckets;
+        let all: BTreeSet<u8> = differing.into_iter().chain(lacking.iter().copied()).collect();
+        let streamed = Streamed { lacking: &lacking, unstreamed: &state.unstreamed };
+        let asked = Asked { cluster, scope: said_by, epoch, held_of, streamed };
+        let requests = repair::requests(&self.store, asked, &all);
         for (bucket, parts) in requests {
-            state.comparison.asked(bucket, now);
+            if lacking.contains(&bucket) {
+                state.unstreamed.asked(bucket, now);
+            } else {
+                state.comparison.asked(bucket, now);
+            }
             for request in parts {
                 state.repairs += 1;
                 self.counters.repairs_asked += 1;
@@ -85,4 +119,12 @@ impl Hub {
             }
         }
     }
+}
+
+/// What to ask for.
+struct Buckets {
+    /// Hub and cluster differ.
+    differing: Vec<u8>,
+    /// Hub and cluster are equal, and the stream lacks something.
+    lacking: BTreeSet<u8>,
 }

@@ -168,9 +168,14 @@ fn scopes_do_not_touch_each_other() {
     rig.assert_sums_are_true();
     rig.send(east.delete(&pod("a")));
     assert_eq!(rig.held(), Rig::exists(&west));
-    rig.beat(&mut east);
+    // In the stream the tombstone took the place of what west said: it is said again, once.
     rig.beat(&mut west);
-    assert_eq!((rig.asked(), rig.state()), (vec![], FreshnessState::Fresh));
+    assert_eq!(rig.asked().len(), 1);
+    for agent in [&mut east, &mut west] {
+        rig.beat(agent);
+        assert_eq!((rig.asked(), rig.state()), (vec![], FreshnessState::Fresh));
+    }
+    assert_eq!(rig.held(), Rig::exists(&west));
 }
 
 #[test]
@@ -682,8 +687,7 @@ fn without_sums_over_what_is_held_a_refused_message_counts() {
     rig.send(new.put(&pod("a"), "2"));
     rig.send(old.put(&pod("a"), "3"));
     rig.pass(21);
-    rig.beat(&mut old);
-    rig.beat(&mut old);
+    rig.send(old.heartbeat());
     assert_ne!(rig.held(), Rig::exists(&old), "it holds another");
     assert_eq!(rig.state(), FreshnessState::Fresh, "and calls it verified");
 }

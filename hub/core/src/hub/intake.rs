@@ -4,6 +4,7 @@
 //! what is known of who is alive; so the sums show it, and it is repaired where it should have been held.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use vitals_proto::{
@@ -138,11 +139,12 @@ impl Hub {
         let standing = scope.epochs.hear_object(epoch, said.now);
         let current = scope.epochs.current();
         if standing == Standing::Began {
-            scope.comparison.begin_epoch();
+            scope.begin_epoch();
         }
         // In a snapshot a lower epoch's message may be all that is left of an object, and its heartbeat comes last.
         if standing == Standing::Lower && self.reading(&said.at.stream) != Reading::Snapshot {
             self.count_refused(&said);
+            self.displace(&said);
             return Err(Refusal::LowerEpoch);
         }
         let order = |known: Rank| match compare(rank, known, current) {
@@ -169,6 +171,11 @@ impl Hub {
         if let Err(refusal) = ordered {
             if refusal == Refusal::Older {
                 self.count_refused(&said);
+            }
+            if refusal != Refusal::Repeated {
+                self.displace(&said);
+            } else if held.is_some() {
+                self.store.read_again(&said.key, said.at);
             }
             return Err(refusal);
         }
@@ -226,6 +233,9 @@ impl Hub {
                 content,
             },
         );
+        if let Some(state) = self.scope_mut(key.cluster(), scope) {
+            state.unstreamed.lay(message.subject);
+        }
         self.counters.applied += 1;
         self.counters.opaque += u64::from(content == Content::Opaque);
         self.picture.upsert(key, decoded.as_ref(), at, *now);
@@ -237,10 +247,46 @@ impl Hub {
         self.uncount(key, held);
         self.store.remove(key);
         self.burials.bury(message.subject, scope, rank, *now);
+        if let Some(state) = self.scope_mut(key.cluster(), scope) {
+            state.unstreamed.lay(message.subject);
+        }
         self.counters.applied += 1;
         // A tombstone that cannot be read says all the same that the object is gone.
         let tombstone = v1::Tombstone::decode(tombstone).ok();
         self.picture.remove(key, tombstone.as_ref(), at);
+    }
+
+    /// What was refused is now what the stream has: not what is held, or something of what is buried.
+    fn displace(&mut self, said: &Said<'_>) {
+        let Message { subject, payload, .. } = said.message;
+        let held = self.store.get(&said.key).map(|held| (held.scope().clone(), held.bucket()));
+        if let Some((scope, bucket)) = held {
+            self.store.displace(&said.key);
+            if let Some(state) = self.scope_mut(said.key.cluster(), &scope) {
+                state.unstreamed.lack(bucket);
+            }
+        } else if !matches!(said.envelope.state, State::Tombstone(_))
+            && let Some(state) = self.scope_mut(said.key.cluster(), &said.scope)
+        {
+            state.unstreamed.haunt(subject, Digest::of(subject, payload));
+        }
+    }
+
+    /// A snapshot of a stream that had been read before is whole: what it lacks of what is held is noted.
+    pub(super) fn note_unstreamed(&mut self, stream: &StreamName) {
+        for cluster in self.clusters.values_mut().filter(|cluster| cluster.stream == *stream) {
+            let mut unread: BTreeMap<Scope, BTreeSet<u8>> = BTreeMap::new();
+            for held in self.store.objects(cluster.name()) {
+                if !held.is_streamed() {
+                    unread.entry(held.scope().clone()).or_default().insert(held.bucket());
+                }
+            }
+            for (scope, buckets) in unread {
+                if let Some(state) = cluster.scope_mut(&scope) {
+                    state.unstreamed.set_buckets(&buckets);
+                }
+            }
+        }
     }
 
     /// What was held counts no more, in the sums of the scope that said it.

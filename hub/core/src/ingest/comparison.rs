@@ -118,6 +118,12 @@ impl Comparison {
         repair
     }
 
+    /// A bucket was equal at the last heartbeat.
+    pub(crate) fn is_equal(&self, bucket: u8) -> bool {
+        let bucket = self.buckets.get(usize::from(bucket));
+        bucket.is_some_and(|bucket| !bucket.differed && bucket.matched_at != Time::MIN)
+    }
+
     /// The agent was asked to repair a bucket.
     pub(crate) fn asked(&mut self, bucket: u8, at: Time) {
         if let Some(bucket) = self.buckets.get_mut(usize::from(bucket)) {

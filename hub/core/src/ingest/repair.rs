@@ -3,7 +3,7 @@
 //! Behind the comparison. The request names what is held, and the agent answers in-band, by re-sending what differs and burying
 //! what does not exist. The hub drops nothing itself for not being named by anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vitals_proto::{
     digest::Place,
@@ -12,6 +12,7 @@ use vitals_proto::{
     subject, v1,
 };
 
+use super::unstreamed::Unstreamed;
 use crate::store::Store;
 
 /// Most objects named in the requests of one heartbeat of one scope, about 8 MB. Buckets beyond it wait for the next heartbeat;
@@ -30,13 +31,21 @@ pub(crate) struct Asked<'a> {
     pub(crate) epoch: Epoch,
     /// Whose objects are named; `None` for all of the cluster's, only without `Rule::PerScope`.
     pub(crate) held_of: Option<&'a Scope>,
+    pub(crate) streamed: Streamed<'a>,
+}
+
+/// For which buckets not what is held is named, but what of it the stream has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streamed<'a> {
+    pub(crate) lacking: &'a BTreeSet<u8>,
+    pub(crate) unstreamed: &'a Unstreamed,
 }
 
 /// The requests for these buckets, bucket by bucket in their order; for the first ones only, where they name too much.
 pub(crate) fn requests(
     store: &Store,
     asked: Asked<'_>,
-    buckets: &[u8],
+    buckets: &BTreeSet<u8>,
 ) -> Vec<(u8, Vec<v1::RepairRequest>)> {
     let mut named = named(store, asked, buckets);
     let mut requests = Vec::new();
@@ -55,7 +64,7 @@ pub(crate) fn requests(
 type Named = Vec<(Place, v1::HeldObject)>;
 
 /// What is held in each of these buckets. One walk over the cluster, however many buckets there are.
-fn named(store: &Store, asked: Asked<'_>, buckets: &[u8]) -> BTreeMap<u8, Named> {
+fn named(store: &Store, asked: Asked<'_>, buckets: &BTreeSet<u8>) -> BTreeMap<u8, Named> {
     let mut named: BTreeMap<u8, Named> =
         buckets.iter().map(|bucket| (*bucket, Vec::new())).collect();
     for held in store.objects(asked.cluster) {
@@ -63,9 +72,19 @@ fn named(store: &Store, asked: Asked<'_>, buckets: &[u8]) -> BTreeMap<u8, Named>
             continue;
         }
         let Some(objects) = named.get_mut(&held.bucket()) else { continue };
+        if !held.is_streamed() && asked.streamed.lacking.contains(&held.bucket()) {
+            continue;
+        }
         let subject = subject::object(&held.key());
         let digest = held.digest().to_wire().to_vec().into();
         objects.push((Place::of(&subject), v1::HeldObject { subject, digest }));
+    }
+    for bucket in asked.streamed.lacking {
+        let Some(objects) = named.get_mut(bucket) else { continue };
+        for (subject, digest) in asked.streamed.unstreamed.ghosts(*bucket) {
+            let (subject, digest) = (subject.to_owned(), digest.to_wire().to_vec().into());
+            objects.push((Place::of(&subject), v1::HeldObject { subject, digest }));
+        }
     }
     for objects in named.values_mut() {
         objects.sort_unstable_by(|(_, ours), (_, theirs)| ours.subject.cmp(&theirs.subject));
@@ -140,7 +159,9 @@ mod tests {
         let (cluster, scope) = ("eu-1".parse().unwrap(), Scope::default());
         let epoch = Epoch { started_at_unix_ms: 7, random: 1 };
         let held_of = Some(&scope);
-        requests(store, Asked { cluster: &cluster, scope: &scope, epoch, held_of }, buckets)
+        let streamed = Streamed { lacking: &BTreeSet::new(), unstreamed: &Unstreamed::default() };
+        let asked = Asked { cluster: &cluster, scope: &scope, epoch, held_of, streamed };
+        requests(store, asked, &buckets.iter().copied().collect())
     }
 
     #[test]

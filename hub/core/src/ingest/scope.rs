@@ -13,6 +13,7 @@ use super::{
     epochs::{Epochs, Listening},
     freshness::{self, Judged},
     sums::HeldSums,
+    unstreamed::Unstreamed,
 };
 use crate::time::Time;
 
@@ -22,6 +23,7 @@ pub(crate) struct ScopeState {
     pub(crate) epochs: Epochs,
     pub(crate) sums: HeldSums,
     pub(crate) comparison: Comparison,
+    pub(crate) unstreamed: Unstreamed,
     /// Requests for repair that were made.
     pub(crate) repairs: u64,
     heartbeat: Option<LastHeartbeat>,
@@ -46,11 +48,18 @@ impl ScopeState {
             epochs: Epochs::default(),
             sums: HeldSums::default(),
             comparison: Comparison::default(),
+            unstreamed: Unstreamed::default(),
             repairs: 0,
             heartbeat: None,
             first_heard_at,
             judged: None,
         }
+    }
+
+    /// Another agent speaks for it.
+    pub(crate) fn begin_epoch(&mut self) {
+        self.comparison.begin_epoch();
+        self.unstreamed.begin_epoch();
     }
 
     /// A heartbeat of the current epoch came, and was compared.
@@ -107,6 +116,7 @@ impl ScopeState {
     pub(crate) fn not_after(&mut self, now: Time) {
         self.epochs.not_after(now);
         self.comparison.not_after(now);
+        self.unstreamed.not_after(now);
         self.first_heard_at = self.first_heard_at.min(now);
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.at = heartbeat.at.min(now);

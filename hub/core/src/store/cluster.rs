@@ -137,12 +137,27 @@ impl ClusterStore {
         }
     }
 
+    pub(super) fn read_again(&mut self, key: &ObjectKey, stream: u16, sequence: u64) {
+        if let Some(record) = self.get_mut(key) {
+            (record.stream, record.sequence, record.displaced) = (stream, sequence, false);
+        }
+    }
+
+    pub(super) fn displace(&mut self, key: &ObjectKey) {
+        if let Some(record) = self.get_mut(key) {
+            record.displaced = true;
+        }
+    }
+
     pub(super) fn count_instead(&mut self, key: &ObjectKey, digest: Digest) {
-        let Some(place) = self.name_of(key).and_then(|name| self.find(&name)) else { return };
-        let record = usize::try_from(place).ok().and_then(|place| self.records.get_mut(place));
-        if let Some(record) = record.and_then(Option::as_mut) {
+        if let Some(record) = self.get_mut(key) {
             record.digest = digest;
         }
+    }
+
+    fn get_mut(&mut self, key: &ObjectKey) -> Option<&mut Record> {
+        let place = self.find(&self.name_of(key)?)?;
+        self.records.get_mut(usize::try_from(place).ok()?)?.as_mut()
     }
 
     pub(super) fn admits(&self, kind: &Kind, scope: &Scope) -> bool {
@@ -224,6 +239,7 @@ impl Record {
             name_bytes: u8::try_from(name.name.len()).unwrap_or(u8::MAX),
             bucket: new.bucket,
             understood,
+            displaced: false,
         }
     }
 }

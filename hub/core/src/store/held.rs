@@ -55,6 +55,8 @@ pub(super) struct Record {
     pub(super) name_bytes: u8,
     pub(super) bucket: u8,
     pub(super) understood: bool,
+    /// The stream has another message of it, which was refused.
+    pub(super) displaced: bool,
 }
 
 /// Namespace and name: what tells the objects of one kind apart.
@@ -183,6 +185,12 @@ impl<'a> Held<'a> {
     #[must_use]
     pub fn at(&self) -> StreamPoint {
         self.streams.point(self.record.stream, self.record.sequence)
+    }
+
+    /// Its message is the last on its subject, as far as was read: no other took its place, and the stream has not been read
+    /// from its beginning without it since.
+    pub(crate) fn is_streamed(&self) -> bool {
+        !self.record.displaced && self.streams.is_current(self.record.stream)
     }
 
     /// When the agent saw this state, by the agent's clock. Milliseconds since the Unix epoch.
