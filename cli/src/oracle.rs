@@ -4,10 +4,10 @@
 //! no graph. The numbers that kubectl shows are read from the API server's own JSON.
 //!
 //! The two are never asked at the same instant, so a difference counts only when it stands for [`Options::patience`] while
-//! its object does not change; until then the whole is compared again. [`live`] is the shell; [`object`] and [`entity`]
-//! compare, and are pure; [`report`] says what came of it.
+//! its object does not change; until then the whole is compared again. [`live`] is the shell; [`object`], [`entity`] and
+//! [`verdict`] compare, and are pure; [`report`] says what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -20,6 +20,7 @@ mod held;
 mod live;
 mod object;
 mod entity;
+mod verdict;
 
 pub use report::{Difference, Report, Unseen};
 
@@ -40,7 +41,7 @@ const PATIENCES_MAX: u32 = 3;
 pub struct Options {
     /// How long a difference must stand while its object does not change.
     pub patience: Duration,
-    /// Only objects of these namespaces, and none of the cluster; all where empty.
+    /// Only objects of these namespaces, and none of the cluster; and only entities that have no others. All where empty.
     pub namespaces: Vec<String>,
 }
 
@@ -75,8 +76,8 @@ pub enum Error {
         problem: String,
     },
     /// The hub does not answer.
-    #[error("cannot ask the hub")]
-    Hub(#[source] Box<crate::Error>),
+    #[error(transparent)]
+    Hub(Box<crate::Error>),
     /// The hub says nothing of the cluster.
     #[error("the hub does not know cluster {cluster}: it knows {}", slugs(.known))]
     UnknownCluster {
@@ -131,21 +132,21 @@ pub async fn compare(
     }
 }
 
-/// Compares until nothing differs, for `deadline` at most: the last step of end-to-end tests.
+/// Compares until nothing differs, for the patience at most: the last step of end-to-end tests.
 ///
 /// # Errors
 /// As [`compare`]; and [`Error::Differs`] when something still differs, or still changes, or a kind is not seen. What fails to
-/// answer is asked again until the deadline.
+/// answer is asked again until the patience is over.
 pub async fn assert_no_differences(
     client: &kube::Client,
     cluster: &ClusterName,
     hub: &Hub,
-    deadline: Duration,
+    options: &Options,
 ) -> Result<Report, Error> {
-    let end = Instant::now() + deadline;
+    let end = Instant::now() + options.patience;
     loop {
         let patience = end.saturating_duration_since(Instant::now());
-        let options = Options { patience, ..Options::default() };
+        let options = Options { patience, ..options.clone() };
         let problem = match compare(client, cluster, hub, &options).await {
             Ok(report) if report.is_clean() => return Ok(report),
             Ok(report) => Error::Differs(Box::new(report)),
@@ -166,18 +167,20 @@ struct Standing {
     difference: Difference,
 }
 
-/// What differed before and still does. What differs only now was equal in the first round, and has changed since.
+/// What differed before and still does. An object in which nothing differed in the round before was equal then, and has
+/// changed since; one in which something else differed was not.
 fn standing(
     before: &BTreeMap<Subject, Standing>,
     found: Vec<Found>,
     is_first: bool,
 ) -> BTreeMap<Subject, Standing> {
     let now = Instant::now();
+    let differed: BTreeSet<&str> = before.keys().map(|(of, _)| of.as_str()).collect();
     let mut standing = BTreeMap::new();
     for Found { subject, fingerprint, difference } in found {
         let since = match before.get(&subject) {
             Some(earlier) if earlier.fingerprint == fingerprint => earlier.since,
-            None if !is_first => continue,
+            None if !is_first && !differed.contains(subject.0.as_str()) => continue,
             Some(_) | None => now,
         };
         standing.insert(subject, Standing { since, fingerprint, difference });
@@ -199,8 +202,7 @@ async fn round(
         return Err(Error::UnknownCluster { cluster: cluster.clone(), known });
     };
     let (kinds, unseen) = held::kinds(&seen);
-    let mut live = Live::list(client, cluster, &kinds).await?;
-    live.retain_namespaces(&options.namespaces);
+    let live = Live::list(client, cluster, &kinds, &options.namespaces).await?;
     let filter = ObjectFilter { clusters: vec![cluster.to_string()], ..ObjectFilter::default() };
     let objects = hub.list_objects(filter).await.map_err(ask)?;
     let filter = EntityFilter { clusters: vec![cluster.to_string()], ..EntityFilter::default() };
@@ -210,9 +212,8 @@ async fn round(
     held.retain(&kinds, &options.namespaces);
     let now = vitals_hub_core::Time::from_unix_ms(SystemClock.unix_ms());
     let mut found = object::compare(&live, &held, now);
-    if options.namespaces.is_empty() {
-        found.extend(entity::compare(&live, &held));
-    }
+    found.extend(entity::compare(&live, &held));
+    found.extend(verdict::compare(&live, &held, now));
     let (objects, entities) = (live.objects.len(), held.entities.len());
     Ok((Report { objects, entities, unseen, ..Report::default() }, found))
 }

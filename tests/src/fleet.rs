@@ -28,12 +28,50 @@ pub const SOON: Duration = Duration::from_secs(90);
 pub struct Fleet {
     /// The broker.
     pub nats: Nats,
-    hub: Process,
+    hub: RunningHub,
     agents: BTreeMap<String, Process>,
-    grpc: Port,
-    http: Port,
     _agent_ports: Vec<Port>,
     folder: Folder,
+}
+
+/// One replica of the hub.
+pub struct RunningHub {
+    /// To kill, freeze and restart it.
+    pub process: Process,
+    grpc: Port,
+    http: Port,
+}
+
+impl RunningHub {
+    async fn start(name: &str, nats: &Nats, folder: &Folder, flags: &[&str]) -> Result<Self> {
+        let (grpc, http) = (Port::claim()?, Port::claim()?);
+        let process = Binary::VitalsHub
+            .program_named(name)?
+            .args(unless_said(flags, &[("--nats", nats.url())]))
+            .args(["--listen", &grpc.address().to_string()])
+            .args(["--http", &http.address().to_string()])
+            .args(flags)
+            .start(folder.path())
+            .await?;
+        Ok(Self { process, grpc, http })
+    }
+
+    /// URL of its gRPC.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.grpc.address())
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Result<Hub> {
+        let args = HubArgs {
+            hub: self.url(),
+            token_file: None,
+            token: None,
+            tls_ca: None,
+            insecure_token: false,
+        };
+        Ok(Hub::new(&args)?)
+    }
 }
 
 impl Fleet {
@@ -49,39 +87,36 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// A hub without agents.
+    /// A hub without agents. `flags` may name another `--nats`, such as a proxy before it.
     pub async fn start_hub(nats: Nats, flags: &[&str]) -> Result<Self> {
         let folder = Folder::new("fleet")?;
-        let (grpc, http) = (Port::claim()?, Port::claim()?);
-        let hub = Binary::VitalsHub
-            .program()?
-            .args(["--nats", &nats.url()])
-            .args(["--listen", &grpc.address().to_string()])
-            .args(["--http", &http.address().to_string()])
-            .args(flags)
-            .start(folder.path())
-            .await?;
-        let agents = BTreeMap::new();
-        Ok(Self { nats, hub, agents, grpc, http, _agent_ports: Vec::new(), folder })
+        let hub = RunningHub::start("vitals-hub", &nats, &folder, flags).await?;
+        Ok(Self { nats, hub, agents: BTreeMap::new(), _agent_ports: Vec::new(), folder })
     }
 
-    /// An agent under a name of its own, for a cluster that is called as the testbed calls it, unless `flags` say otherwise.
+    /// Another replica of the hub, which is gone before the fleet is.
+    pub async fn start_replica(&self, name: &str) -> Result<RunningHub> {
+        RunningHub::start(name, &self.nats, &self.folder, &[]).await
+    }
+
+    /// An agent under a name of its own, for a cluster that is called as the testbed calls it. `flags` may name another
+    /// `--cluster-name`, `--kubeconfig` or `--nats`.
     pub async fn start_agent(
         &mut self,
         name: &str,
         cluster: &Cluster,
         flags: &[&str],
     ) -> Result<()> {
-        let kubeconfig = cluster.kubeconfig();
         let port = Port::claim()?;
-        let named = flags.contains(&"--cluster-name");
+        let defaults = [
+            ("--nats", self.nats.url()),
+            ("--kubeconfig", cluster.kubeconfig().display().to_string()),
+            ("--cluster-name", cluster.name().to_owned()),
+        ];
         let program = Binary::VitalsAgent
             .program_named(&format!("agent-{name}"))?
-            .args(["--nats", &self.nats.url()])
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
+            .args(unless_said(flags, &defaults))
             .args(["--listen", &port.address().to_string()])
-            .args(if named { vec![] } else { vec!["--cluster-name", cluster.name()] })
             .args(flags);
         let agent = program.start(self.folder.path()).await?;
         self.agents.insert(name.to_owned(), agent);
@@ -91,7 +126,7 @@ impl Fleet {
 
     /// The hub's process.
     pub fn hub_process(&self) -> &Process {
-        &self.hub
+        &self.hub.process
     }
 
     /// An agent's process.
@@ -101,24 +136,22 @@ impl Fleet {
 
     /// Where the hub serves metrics.
     pub fn hub_http(&self) -> std::net::SocketAddr {
-        self.http.address()
+        self.hub.http.address()
     }
 
-    /// URL of the hub's gRPC.
+    /// Where the hub serves gRPC.
+    pub fn hub_address(&self) -> std::net::SocketAddr {
+        self.hub.grpc.address()
+    }
+
+    /// URL of the hub's gRPC, without TLS.
     pub fn hub_url(&self) -> String {
-        format!("http://{}", self.grpc.address())
+        self.hub.url()
     }
 
     /// A client of the hub.
     pub fn hub(&self) -> Result<Hub> {
-        let args = HubArgs {
-            hub: self.hub_url(),
-            token_file: None,
-            token: None,
-            tls_ca: None,
-            insecure_token: false,
-        };
-        Ok(Hub::new(&args)?)
+        self.hub.client()
     }
 
     /// A cluster as the hub sees it.
@@ -147,6 +180,21 @@ impl Fleet {
         self.wait_seen(name, v1::FreshnessState::Fresh).await.map(|_| ())
     }
 
+    /// Waits until the hub has proven, later than `unix_ms`, that it holds what the cluster has.
+    pub async fn wait_verified_after(&self, name: &str, unix_ms: i64) -> Result<()> {
+        wait_for(&format!("the hub to verify {name} anew"), SOON, async || {
+            let cluster = self.cluster(name).await?.context("it is unknown")?;
+            let freshness = cluster.freshness.clone().unwrap_or_default();
+            let verified_at = cluster.verified_at.map_or(0, |at| at.seconds * 1_000);
+            let is_fresh = freshness.state() == v1::FreshnessState::Fresh;
+            if is_fresh && verified_at > unix_ms {
+                return Ok(Some(()));
+            }
+            Err(anyhow!("it is {:?}, verified at {verified_at}", freshness.state()))
+        })
+        .await
+    }
+
     /// An entity as the hub sees it.
     pub async fn entity(&self, reference: &str) -> Result<Option<v1::Entity>> {
         let filter =
@@ -170,10 +218,17 @@ impl Fleet {
 
     /// The oracle: what the hub holds and says is what the cluster has.
     pub async fn assert_true(&self, cluster: &Cluster) -> Result<()> {
+        self.assert_true_in(cluster, &[]).await
+    }
+
+    /// The oracle for some namespaces of a cluster in which others keep changing things.
+    pub async fn assert_true_in(&self, cluster: &Cluster, namespaces: &[&str]) -> Result<()> {
         let name: ClusterName = cluster.name().parse()?;
         self.wait_fresh(cluster.name()).await?;
         let client = cluster.client().await?;
-        oracle::assert_no_differences(&client, &name, &self.hub()?, SOON).await?;
+        let namespaces = namespaces.iter().map(|&it| it.to_owned()).collect();
+        let options = oracle::Options { patience: SOON, namespaces };
+        oracle::assert_no_differences(&client, &name, &self.hub()?, &options).await?;
         Ok(())
     }
 
@@ -181,6 +236,12 @@ impl Fleet {
     pub fn subscribe(&self, filter: v1::EntityFilter) -> Result<Subscriber> {
         Ok(Subscriber::start(Follower::new(self.hub()?, filter)))
     }
+}
+
+/// The defaults that `flags` do not name.
+fn unless_said(flags: &[&str], defaults: &[(&str, String)]) -> Vec<String> {
+    let unsaid = defaults.iter().filter(|(flag, _)| !flags.contains(flag));
+    unsaid.flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]).collect()
 }
 
 /// What a subscriber was told, in order.
@@ -194,6 +255,8 @@ pub enum Told {
     Entity(Box<v1::Entity>),
     /// An entity is gone.
     Removed(String),
+    /// An entity was in sight, and is not in a new snapshot.
+    Vanished(String),
     /// The view is whole, and equals what the hub says that it should be.
     Synced,
     /// The view is not what the hub says that it should be.
@@ -230,20 +293,19 @@ impl Subscriber {
                     Ok(Said::Step(step)) => said_of(view.apply(*step)),
                     Ok(Said::Interrupted { pause, .. }) => {
                         vitals::follow::rest(pause).await;
-                        Some(Told::Interrupted)
+                        vec![Told::Interrupted]
                     }
                     Err(_) => {
                         vitals::follow::rest(Duration::from_millis(200)).await;
-                        None
+                        Vec::new()
                     }
                 };
-                if matches!(said, Some(Told::Differs)) {
+                if matches!(said.last(), Some(Told::Differs)) {
                     follower.restart();
                 }
-                if let Some(said) = said {
-                    log.lock().unwrap().push(said);
-                    sender.send_modify(|count| *count += 1);
-                }
+                let count = said.len();
+                log.lock().unwrap().extend(said);
+                sender.send_modify(|told| *told += count);
             }
         });
         Self { told, count, task }
@@ -254,18 +316,33 @@ impl Subscriber {
         self.told.lock().unwrap().clone()
     }
 
+    /// How much was told so far.
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
     /// Waits until something that was told is as wanted.
     pub async fn wait(&self, what: &str, wanted: impl Fn(&Told) -> bool) -> Result<()> {
-        let mut count = self.count.clone();
+        self.wait_behind(0, what, wanted).await
+    }
+
+    /// Waits until something is as wanted of what was told after the first `count`.
+    pub async fn wait_behind(
+        &self,
+        count: usize,
+        what: &str,
+        wanted: impl Fn(&Told) -> bool,
+    ) -> Result<()> {
+        let mut changes = self.count.clone();
         let told = async {
-            while !self.told().iter().any(&wanted) {
-                count.changed().await?;
+            while !self.told().iter().skip(count).any(&wanted) {
+                changes.changed().await?;
             }
             anyhow::Ok(())
         };
         match tokio::time::timeout(SOON, told).await {
             Ok(result) => result,
-            Err(_) => Err(anyhow!("not told: {what}; told: {:#?}", self.told())),
+            Err(_) => Err(anyhow!("not told: {what}; told: {:#?}", self.told().get(count..))),
         }
     }
 
@@ -285,17 +362,21 @@ impl Subscriber {
     }
 }
 
-fn said_of(applied: Applied) -> Option<Told> {
-    Some(match applied {
+fn said_of(applied: Applied) -> Vec<Told> {
+    let told = match applied {
         Applied::SnapshotBegun(reason) => Told::Snapshot(reason),
         Applied::Resumed => Told::Resumed,
         Applied::Changed { after, .. } => Told::Entity(after),
         Applied::Removed(entity) => {
             Told::Removed(entity.map(|entity| entity.r#ref).unwrap_or_default())
         }
-        Applied::Synced { .. } => Told::Synced,
+        Applied::Synced { vanished } => {
+            let vanished = vanished.into_iter().map(|entity| Told::Vanished(entity.r#ref));
+            return vanished.chain([Told::Synced]).collect();
+        }
         Applied::Differs(_) => Told::Differs,
         Applied::Progress(_) => Told::Progress,
-        Applied::Unknown => return None,
-    })
+        Applied::Unknown => return Vec::new(),
+    };
+    vec![told]
 }

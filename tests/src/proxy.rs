@@ -48,6 +48,10 @@ struct State {
     cuts: watch::Sender<u64>,
     /// How many bytes the target may still send before all connections are cut once.
     left: AtomicU64,
+    /// How many connections there have been.
+    born: AtomicU64,
+    /// So many of them, the first ones, are stalled.
+    stalled: watch::Sender<u64>,
 }
 
 /// `left` when nothing is to be cut.
@@ -66,8 +70,13 @@ impl TcpProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number()));
         let listener = listener.await.context("bind the proxy's port")?;
         let mode = watch::Sender::new(Mode::Pass(Duration::ZERO));
-        let state =
-            Arc::new(State { mode, cuts: watch::Sender::new(0), left: AtomicU64::new(NO_LIMIT) });
+        let state = Arc::new(State {
+            mode,
+            cuts: watch::Sender::new(0),
+            left: AtomicU64::new(NO_LIMIT),
+            born: AtomicU64::new(0),
+            stalled: watch::Sender::new(0),
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, target, Arc::clone(&state)));
         Ok(Self { port, state, _tasks: tasks })
@@ -89,6 +98,11 @@ impl TcpProxy {
         self.state.mode.send_replace(Mode::Stall);
     }
 
+    /// Lets nothing through on the connections that are open now, as a firewall that forgot them; new ones pass.
+    pub fn stall_open(&self) {
+        self.state.stalled.send_replace(self.state.born.load(Ordering::SeqCst));
+    }
+
     /// Delays every byte by this much in each direction; the throughput stays.
     pub fn delay(&self, by: Duration) {
         self.state.mode.send_replace(Mode::Pass(by));
@@ -103,6 +117,7 @@ impl TcpProxy {
     /// Lets everything pass again. What stalled goes on; what was cut stays closed.
     pub fn heal(&self) {
         self.state.left.store(NO_LIMIT, Ordering::SeqCst);
+        self.state.stalled.send_replace(0);
         self.state.mode.send_replace(Mode::Pass(Duration::ZERO));
     }
 }
@@ -129,14 +144,16 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<State>) {
 /// Both directions, until both ends are done or the connection is cut.
 async fn pass(client: TcpStream, target: SocketAddr, state: &State) -> io::Result<()> {
     let mut cuts = state.cuts.subscribe();
+    let number = state.born.fetch_add(1, Ordering::SeqCst);
     let both = async {
         let server = TcpStream::connect(target).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let requests = direction(from_client, to_server, state, None);
-        let answers = direction(from_server, to_client, state, Some(&state.left));
+        let requests = direction(from_client, to_server, state, Way { number, limit: None });
+        let limit = Some(&state.left);
+        let answers = direction(from_server, to_client, state, Way { number, limit });
         tokio::try_join!(requests, answers).map(drop)
     };
     tokio::select! {
@@ -145,15 +162,23 @@ async fn pass(client: TcpStream, target: SocketAddr, state: &State) -> io::Resul
     }
 }
 
+/// One direction of a connection.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    /// The how-manieth connection it is, from 0.
+    number: u64,
+    limit: Option<&'a AtomicU64>,
+}
+
 /// A reader that stamps each chunk with when it is due, and a writer that waits for that.
 async fn direction(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     state: &State,
-    limit: Option<&AtomicU64>,
+    way: Way<'_>,
 ) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(UNDER_WAY_MAX);
-    tokio::try_join!(read(from, sender, state), write(to, receiver, state, limit)).map(drop)
+    tokio::try_join!(read(from, sender, state), write(to, receiver, state, way)).map(drop)
 }
 
 async fn read(
@@ -180,12 +205,13 @@ async fn write(
     mut to: OwnedWriteHalf,
     mut receiver: mpsc::Receiver<(Instant, Vec<u8>)>,
     state: &State,
-    limit: Option<&AtomicU64>,
+    Way { number, limit }: Way<'_>,
 ) -> io::Result<()> {
-    let mut mode = state.mode.subscribe();
+    let (mut mode, mut stalled) = (state.mode.subscribe(), state.stalled.subscribe());
     while let Some((due, chunk)) = receiver.recv().await {
         tokio::time::sleep_until(due).await;
         mode.wait_for(|mode| matches!(mode, Mode::Pass(_))).await.map_err(io::Error::other)?;
+        stalled.wait_for(|stalled| *stalled <= number).await.map_err(io::Error::other)?;
         let Some(limit) = limit else {
             to.write_all(&chunk).await?;
             continue;

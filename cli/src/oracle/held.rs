@@ -30,13 +30,21 @@ impl Held {
         Self { seen, objects, entities, is_catalog_empty }
     }
 
-    /// Only objects of these kinds, and of these namespaces where some are named.
+    /// Only objects of these kinds. Where namespaces are named: only their objects, and only entities all of whose objects
+    /// they are.
     pub(super) fn retain(&mut self, kinds: &BTreeSet<Kind>, namespaces: &[String]) {
-        self.objects.retain(|key, _| {
-            let of_namespace = |it: &String| it == key.namespace();
-            kinds.contains(key.kind())
-                && (namespaces.is_empty() || namespaces.iter().any(of_namespace))
-        });
+        self.objects.retain(|key, _| kinds.contains(key.kind()));
+        if namespaces.is_empty() {
+            return;
+        }
+        let is_inside = |key: &ObjectKey| namespaces.iter().any(|it| it == key.namespace());
+        let (mut inside, mut outside) = (BTreeSet::new(), BTreeSet::new());
+        for (key, object) in &self.objects {
+            let side = if is_inside(key) { &mut inside } else { &mut outside };
+            side.extend(object.entities.iter().cloned());
+        }
+        self.objects.retain(|key, _| is_inside(key));
+        self.entities.retain(|it| inside.contains(&it.r#ref) && !outside.contains(&it.r#ref));
     }
 }
 

@@ -29,10 +29,11 @@ impl Live {
         client: &kube::Client,
         cluster: &ClusterName,
         kinds: &BTreeSet<Kind>,
+        namespaces: &[String],
     ) -> Result<Self, Error> {
         let mut objects = BTreeMap::new();
-        for kind in kinds {
-            for json in list_kind(client, cluster, kind).await? {
+        for (kind, path) in kinds.iter().flat_map(|kind| paths(kind, namespaces)) {
+            for json in list_kind(client, cluster, kind, &path).await? {
                 let object = LiveObject { json };
                 let parts = KeyParts {
                     cluster: cluster.clone(),
@@ -47,18 +48,30 @@ impl Live {
         }
         Ok(Self { objects })
     }
+}
 
-    /// Only objects of these namespaces, where some are named.
-    pub(super) fn retain_namespaces(&mut self, namespaces: &[String]) {
-        let is_named = |key: &ObjectKey| namespaces.iter().any(|it| it == key.namespace());
-        self.objects.retain(|key, _| namespaces.is_empty() || is_named(key));
+/// What to list of a kind: all of it, or what is in these namespaces where some are named.
+fn paths<'a>(kind: &'a Kind, namespaces: &[String]) -> Vec<(&'a Kind, String)> {
+    let plural = kind.resource().split('.').next().unwrap_or_default();
+    let version = kind.api_version().unwrap_or("v1");
+    let root = if version.contains('/') { "apis" } else { "api" };
+    if namespaces.is_empty() {
+        return vec![(kind, format!("/{root}/{version}/{plural}"))];
     }
+    let namespaced = namespaces.iter().filter(|_| kind.is_namespaced() == Some(true));
+    let path = |it: &String| format!("/{root}/{version}/namespaces/{it}/{plural}");
+    namespaced.map(|it| (kind, path(it))).collect()
 }
 
 impl LiveObject {
     #[cfg(test)]
     pub(super) fn new(json: Value) -> Self {
         Self { json }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set(&mut self, pointer: &str, value: Value) {
+        *self.json.pointer_mut(pointer).unwrap() = value;
     }
 
     /// As bytes, for the projection.
@@ -105,11 +118,12 @@ async fn list_kind(
     client: &kube::Client,
     cluster: &ClusterName,
     kind: &Kind,
+    path: &str,
 ) -> Result<Vec<Value>, Error> {
     let mut all = Vec::new();
     let mut next = String::new();
     loop {
-        let page = match page(client, kind, &next).await {
+        let page = match page(client, path, &next).await {
             Ok(page) => page,
             // The kind does not exist in this cluster.
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(all),
@@ -138,13 +152,10 @@ async fn list_kind(
     }
 }
 
-async fn page(client: &kube::Client, kind: &Kind, next: &str) -> Result<Value, kube::Error> {
-    let plural = kind.resource().split('.').next().unwrap_or_default();
-    let version = kind.api_version().unwrap_or("v1");
-    let root = if version.contains('/') { "apis" } else { "api" };
+async fn page(client: &kube::Client, path: &str, next: &str) -> Result<Value, kube::Error> {
     // A token of the API server is base64: safe in a URL.
     let more = if next.is_empty() { String::new() } else { format!("&continue={next}") };
-    let request = Request::get(format!("/{root}/{version}/{plural}?limit={PAGE}{more}"));
+    let request = Request::get(format!("{path}?limit={PAGE}{more}"));
     let request = request.body(Vec::new()).map_err(kube::Error::HttpError)?;
     client.request(request).await
 }

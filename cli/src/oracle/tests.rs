@@ -16,7 +16,7 @@ use vitals_proto::v1::{
 use super::held::{self, Held};
 use super::live::{Live, LiveObject};
 use super::report::{Difference, Found};
-use super::{entity, object, standing};
+use super::{entity, object, standing, verdict};
 
 const NOW: Time = Time::from_unix_ms(1_800_000_000_000);
 
@@ -48,7 +48,11 @@ fn live() -> Live {
     let spec = json!({"replicas": 1, "template": template});
     let pod = json!({
         "spec": {"containers": [{"name": "app", "image": "app:1"}]},
-        "status": {"phase": "Running", "containerStatuses": [{"name": "app", "restartCount": 2, "ready": true}]},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"name": "app", "restartCount": 2, "ready": true}],
+        },
     });
     let (deployment, set, one) = (
         key(Kind::Deployment, "shop"),
@@ -86,7 +90,9 @@ fn held() -> Held {
         images: vec!["app:1".to_owned()],
         ..WorkloadSummary::default()
     };
-    let verdict = Some(Verdict { status: HealthStatus::Healthy.into(), ..Verdict::default() });
+    let fresh = Freshness { state: FreshnessState::Fresh.into(), ..Freshness::default() };
+    let status = HealthStatus::Healthy.into();
+    let verdict = Some(Verdict { status, freshness: Some(fresh), ..Verdict::default() });
     let clusters =
         vec![ClusterVerdict { cluster: "eu-1".into(), verdict, workloads: vec![workload] }];
     let origin = EntityOrigin::Derived.into();
@@ -113,6 +119,7 @@ fn seen(state: FreshnessState) -> Cluster {
 fn found(live: &Live, held: &Held) -> Vec<String> {
     let mut found = object::compare(live, held, NOW);
     found.extend(entity::compare(live, held));
+    found.extend(verdict::compare(live, held, NOW));
     let name = |found: Found| format!("{}: {}", found.subject.0, found.subject.1);
     found.into_iter().map(name).collect()
 }
@@ -127,10 +134,12 @@ fn a_hub_that_is_right_differs_in_nothing_but_the_resource_version() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
 fn each_thing_that_is_wrong_is_found() {
     type Wrong = fn(&mut Live, &mut Held);
     let shop = "eu-1/deployments.apps/pay/shop";
-    let cases: [(&str, Wrong, Vec<String>); 10] = [
+    let entity = "workload:pay/shop in eu-1";
+    let cases: [(&str, Wrong, Vec<String>); 13] = [
         (
             "an object that the hub lacks",
             |_, held| drop(held.objects.remove(&key(Kind::Pod, "shop-a-1"))),
@@ -176,7 +185,11 @@ fn each_thing_that_is_wrong_is_found() {
         (
             "another entity",
             |_, held| held.entities[0].r#ref = "component:default/shop".into(),
-            vec![format!("{shop}: entities"), format!("{shop}: entity")],
+            vec![
+                format!("{shop}: entities"),
+                format!("{shop}: entity"),
+                "component:default/shop in eu-1: presence".into(),
+            ],
         ),
         (
             "a workload that is not there",
@@ -190,7 +203,40 @@ fn each_thing_that_is_wrong_is_found() {
         (
             "green while nobody sees it",
             |_, held| held.seen = seen(FreshnessState::AgentLost),
-            vec!["workload:pay/shop in eu-1: freshness".into()],
+            vec![format!("{entity}: freshness")],
+        ),
+        (
+            "green over a workload that is not",
+            |live, held| {
+                let deployment = key(Kind::Deployment, "shop");
+                let object = live.objects.get_mut(&deployment).unwrap();
+                object.set("/status/updatedReplicas", json!(0));
+                let facts = project(&Kind::Deployment, &object.bytes()).unwrap().facts;
+                held.entities[0].clusters[0].workloads[0].updated = 0;
+                change(held, Kind::Deployment, "shop", |it| {
+                    it.health = Some(assess(&facts, NOW).to_health());
+                    it.facts = Some(facts);
+                });
+            },
+            vec![format!("{entity}: status")],
+        ),
+        (
+            "red over objects that are all well",
+            |_, held| {
+                let verdict = held.entities[0].clusters[0].verdict.as_mut().unwrap();
+                verdict.status = HealthStatus::Degraded.into();
+            },
+            vec![format!("{entity}: status")],
+        ),
+        (
+            "an entity of which there is nothing",
+            |_, held| {
+                let mut ghost = held.entities[0].clone();
+                ghost.r#ref = "workload:pay/ghost".to_owned();
+                ghost.clusters[0].workloads.clear();
+                held.entities.push(ghost);
+            },
+            vec!["workload:pay/ghost in eu-1: presence".into()],
         ),
     ];
     for (case, wrong, want) in cases {
@@ -243,4 +289,10 @@ async fn a_difference_stands_while_its_object_does_not_change() {
         next.iter().map(|(subject, it)| (subject.0.as_str(), it.since.elapsed())).collect();
     let zero = std::time::Duration::ZERO;
     assert_eq!(ages, [("a", second), ("b", zero)], "c was repaired; new was equal before");
+
+    // What was absent and came back wrong was never equal.
+    let other = Difference { aspect: "presence".to_owned(), ..difference("b") };
+    let first = standing(&BTreeMap::new(), vec![Found::new(other, "1")], true);
+    let next = standing(&first, round(&[("b", "1")]), false);
+    assert_eq!(next.len(), 1);
 }
