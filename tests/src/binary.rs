@@ -55,11 +55,12 @@ impl Binary {
     }
 }
 
-/// `target/debug` or `target/release`: that of the running executable, which is there or in `deps` below.
+/// `target/debug` or `target/release`: that of the running executable, which is there, or below in `deps` (a test) or
+/// `examples` (the benchmarks).
 pub(crate) fn profile_folder() -> Result<PathBuf> {
     let executable = std::env::current_exe().context("find the running executable")?;
     let folder = executable.parent().context("an executable in no folder")?;
-    let is_test = folder.file_name().is_some_and(|name| name == "deps");
-    let folder = if is_test { folder.parent() } else { Some(folder) };
-    Ok(folder.context("no folder above deps")?.to_owned())
+    let is_below = folder.file_name().is_some_and(|name| name == "deps" || name == "examples");
+    let folder = if is_below { folder.parent() } else { Some(folder) };
+    Ok(folder.context("no folder above the executable's")?.to_owned())
 }

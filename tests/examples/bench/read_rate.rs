@@ -1,12 +1,6 @@
 //! How fast the hub's reader reads a stream, beside a bare consumer that only counts the same stream.
 //!
-//! `cargo bench -p vitals-tests --bench read_rate` (`VITALS_BENCH_MESSAGES`, 500,000 by default)
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a benchmark that fails should stop there"
-)]
+//! `VITALS_BENCH_MESSAGES`: how many, 500,000 by default.
 
 use std::time::Duration;
 
@@ -18,38 +12,39 @@ use vitals_hub::read::{self, ReadItem};
 use vitals_hub::streams::{self, StreamArgs, Streams};
 use vitals_runtime::nats::{Connection, Identity, NatsArgs};
 use vitals_runtime::tasks::Supervisor;
-use vitals_tests::{Nats, test};
+use vitals_tests::Nats;
+
+use crate::table::{Budget, Row, Table, setting};
 
 const ROUNDS: usize = 5;
-const MESSAGES: u64 = 500_000;
+const MESSAGES: usize = 500_000;
 const PAYLOAD_BYTES: usize = 300;
 
-fn main() {
-    test(async {
-        let messages = std::env::var_os("VITALS_BENCH_MESSAGES");
-        let messages = messages.and_then(|it| it.to_str()?.parse().ok()).unwrap_or(MESSAGES);
-        let nats = Nats::start().await?;
-        let context = jetstream::new(async_nats::connect(nats.url()).await?);
-        let config = config();
-        streams::ensure(&context, &config).await?;
-        fill(&context, messages).await?;
-        let mut ratios = Vec::new();
-        for round in 1..=ROUNDS {
-            let bare = bare(&nats, &config, messages).await?;
-            let ours = ours(&nats, &config, messages).await?;
-            ratios.push(ours / bare);
-            println!(
-                "round {round}: bare {bare:.0}/s, reader {ours:.0}/s, ratio {:.2}",
-                ours / bare
-            );
-        }
-        ratios.sort_by(f64::total_cmp);
-        println!(
-            "{messages} messages of {PAYLOAD_BYTES} B; median ratio {:.2}",
-            ratios.get(ROUNDS / 2).copied().unwrap_or_default()
-        );
-        Ok(())
+/// Reads a stream in turns. Gives the bare consumer's messages per second.
+pub(crate) async fn measure(table: &mut Table) -> Result<f64> {
+    let messages = u64::try_from(setting("VITALS_BENCH_MESSAGES", MESSAGES))?;
+    let nats = Nats::start().await?;
+    let context = jetstream::new(async_nats::connect(nats.url()).await?);
+    let config = config();
+    streams::ensure(&context, &config).await?;
+    fill(&context, messages).await?;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let bare = bare(&nats, &config, messages).await?;
+        rounds.push((bare, ours(&nats, &config, messages).await?));
+    }
+    rounds.sort_by(|(bare, ours), (other_bare, other_ours)| {
+        (ours / bare).total_cmp(&(other_ours / other_bare))
     });
+    let (bare, ours) = rounds[ROUNDS / 2];
+    table.add(Row {
+        what: format!("hub's reader, {messages} messages of {PAYLOAD_BYTES} B, median of {ROUNDS}"),
+        baseline: format!("{bare:.0}/s bare consumer"),
+        ours: format!("{ours:.0}/s"),
+        ratio: ours / bare,
+        budget: Budget::Least(0.5),
+    });
+    Ok(bare)
 }
 
 fn config() -> Config {
@@ -61,7 +56,6 @@ fn config() -> Config {
 }
 
 async fn fill(context: &jetstream::Context, messages: u64) -> Result<()> {
-    let begin = Instant::now();
     let payload = bytes::Bytes::from(vec![b'x'; PAYLOAD_BYTES]);
     let publish = |number| {
         let payload = payload.clone();
@@ -75,7 +69,6 @@ async fn fill(context: &jetstream::Context, messages: u64) -> Result<()> {
     while let Some(ack) = acks.next().await {
         ack?;
     }
-    println!("filled in {:?}", begin.elapsed());
     Ok(())
 }
 
