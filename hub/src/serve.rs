@@ -49,7 +49,7 @@ use crate::definitions::Store;
 use crate::watch::Shared;
 use accept::Acceptor;
 use error::Error as Refusal;
-use limits::{Gate, Limits};
+use limits::{Gate, Limits, PlaceLimits, Places};
 use raw_watch::{Watches, WithWatches};
 
 /// Most entries of a page, and how many there are where the client does not say.
@@ -151,7 +151,8 @@ impl Server {
                 .add_service(describe().build_v1alpha().map_err(Error::Reflection)?)
                 .prepare();
             let service = GrpcWebLayer::new().layer(auth.layer(routes));
-            let connections = Acceptor::new(listener, tls).connections();
+            let places = Places::new(PlaceLimits::default());
+            let connections = Acceptor::new(listener, tls, places).connections();
             connections::serve(connections, service, streams, stopping).await;
             Ok::<(), Error>(())
         };
@@ -215,3 +216,7 @@ fn unimplemented_stream<T>(
 #[cfg(test)]
 #[path = "serve_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "serve_bounds_tests.rs"]
+mod bounds_tests;

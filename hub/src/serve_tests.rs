@@ -30,7 +30,7 @@ use crate::metrics::ServeMetrics;
 use crate::query::{Desk, MayResume, Query};
 use crate::view::{Change, Moment, Outcome, View};
 
-const TOKEN: &str = "0123456789abcdef";
+pub(super) const TOKEN: &str = "0123456789abcdef";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Keeps definitions in memory.
@@ -61,13 +61,13 @@ impl Store for Memory {
 }
 
 /// A hub that is served, and fed by hand.
-struct Hub {
-    address: SocketAddr,
+pub(super) struct Hub {
+    pub(super) address: SocketAddr,
     view: Arc<View>,
     readiness: watch::Sender<Readiness>,
     _clusters: watch::Sender<Clusters>,
-    stopping: CancellationToken,
-    ended: tokio::task::JoinHandle<Result<(), Lost>>,
+    pub(super) stopping: CancellationToken,
+    pub(super) ended: tokio::task::JoinHandle<Result<(), Lost>>,
     _answers: tokio::task::JoinHandle<()>,
 }
 
@@ -76,7 +76,7 @@ impl Hub {
         clippy::disallowed_methods,
         reason = "in a test, a task that is lost fails what waits for it"
     )]
-    async fn start(security: Security, limits: Limits) -> Self {
+    pub(super) async fn start(security: Security, limits: Limits) -> Self {
         let (desk, queries) = Desk::new();
         let (readiness, ready) = watch::channel(Readiness::Ready);
         let (clusters, reader) = watch::channel(Clusters::default());
@@ -99,7 +99,7 @@ impl Hub {
         Self { address, view, readiness, _clusters: clusters, stopping, ended, _answers: answers }
     }
 
-    async fn plain() -> Self {
+    pub(super) async fn plain() -> Self {
         Self::start(Security::loopback(0), Limits::default()).await
     }
 
@@ -119,7 +119,7 @@ impl Hub {
             .publish(vec![change], Moment { position: touched, as_of: Time::from_unix_s(1_000) });
     }
 
-    async fn channel(&self) -> Channel {
+    pub(super) async fn channel(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 }
@@ -136,7 +136,7 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
     }
 }
 
-async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("in time")
 }
 
@@ -251,7 +251,7 @@ async fn definitions_are_put_listed_in_pages_and_deleted() {
 }
 
 /// TLS with a certificate of our own, made on the spot, and one token.
-fn secure(folder: &Path) -> (Security, Certificate) {
+pub(super) fn secure(folder: &Path) -> (Security, Certificate) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();

@@ -1,8 +1,11 @@
-//! How many streams there may be: on one connection, and in all. Beyond, RESOURCE_EXHAUSTED.
+//! How much there may be: streams ([`Gate`]; beyond, RESOURCE_EXHAUSTED), and connections ([`Places`]; beyond,
+//! they are closed).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
 
 use crate::metrics::{LimitKind, ServeMetrics};
 
@@ -105,6 +108,118 @@ impl Drop for Permit {
     }
 }
 
+/// Most connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PlaceLimits {
+    /// In all.
+    pub(super) connections: usize,
+    /// From one peer. Much: a proxy, or a node that hides the addresses behind it, is one peer, and with what
+    /// runs beside the hub all may come from the loopback address.
+    pub(super) connections_per_peer: usize,
+    /// From one peer that shake hands at once; beyond, they wait.
+    pub(super) handshakes_per_peer: usize,
+}
+
+impl Default for PlaceLimits {
+    fn default() -> Self {
+        Self { connections: 8_192, connections_per_peer: 2_048, handshakes_per_peer: 64 }
+    }
+}
+
+/// Why there is no place for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Full {
+    #[error("there are {0} connections, which is the most")]
+    Total(usize),
+    #[error("this peer has {0} connections, which is the most")]
+    Peer(usize),
+}
+
+/// Places for connections: so many in all, and no peer may have them all.
+#[derive(Debug)]
+pub(super) struct Places {
+    limits: PlaceLimits,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    by_peer: BTreeMap<IpAddr, OfPeer>,
+}
+
+#[derive(Debug)]
+struct OfPeer {
+    connections: usize,
+    handshakes: Arc<Semaphore>,
+}
+
+/// The place of one connection; dropped, it is free.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    peer: IpAddr,
+    handshakes: Arc<Semaphore>,
+}
+
+impl Places {
+    pub(super) fn new(limits: PlaceLimits) -> Arc<Self> {
+        Arc::new(Self { limits, taken: Mutex::default() })
+    }
+
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        let PlaceLimits { connections, connections_per_peer, handshakes_per_peer } = self.limits;
+        let peer = peer_of(address);
+        let mut taken = self.lock();
+        if taken.total >= connections {
+            return Err(Full::Total(connections));
+        }
+        let of_peer = taken.by_peer.entry(peer).or_insert_with(|| OfPeer {
+            connections: 0,
+            handshakes: Arc::new(Semaphore::new(handshakes_per_peer)),
+        });
+        if of_peer.connections >= connections_per_peer {
+            return Err(Full::Peer(connections_per_peer));
+        }
+        of_peer.connections += 1;
+        let handshakes = Arc::clone(&of_peer.handshakes);
+        taken.total += 1;
+        Ok(Place { places: Arc::clone(self), peer, handshakes })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The turns to shake hands that its peer has.
+    pub(super) fn handshakes(&self) -> &Semaphore {
+        &self.handshakes
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.lock();
+        taken.total -= 1;
+        if let Some(of_peer) = taken.by_peer.get_mut(&self.peer) {
+            of_peer.connections -= 1;
+            if of_peer.connections == 0 {
+                taken.by_peer.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// What counts as one peer: an address of IPv4, or the /64 of one of IPv6, since a machine has all of its /64.
+fn peer_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +237,23 @@ mod tests {
         drop(first);
         let _again = gate.open(from(1)).unwrap();
         assert_eq!(gate.lock().by_connection.len(), 2);
+    }
+
+    #[test]
+    fn no_peer_takes_all_places() {
+        let limits =
+            PlaceLimits { connections: 3, connections_per_peer: 2, handshakes_per_peer: 1 };
+        let places = Places::new(limits);
+        let take = |address: &str| places.take(address.parse().unwrap());
+        let first = take("2001:db8::1").unwrap();
+        let _second = take("2001:db8::2:1").unwrap();
+        assert_eq!(take("2001:db8::3").err(), Some(Full::Peer(2)), "one /64 is one peer");
+        let other = take("::ffff:192.0.2.1").unwrap();
+        assert_eq!(take("2001:db8:0:1::1").err(), Some(Full::Total(3)));
+        drop(first);
+        let _again = take("192.0.2.1").unwrap();
+        assert_eq!(places.lock().by_peer.len(), 2, "mapped or not, it is one address");
+        drop((other, _again));
+        assert_eq!(places.lock().by_peer.len(), 1);
     }
 }

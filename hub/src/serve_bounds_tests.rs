@@ -1,0 +1,124 @@
+//! What peers without a token may cost: real sockets, and peers that do not behave.
+
+use std::time::Duration;
+
+use futures::stream::StreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tonic::transport::Endpoint;
+
+use super::tests::{Hub, within};
+use super::*;
+
+/// All that comes until the other side closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A close while we were still sending is a reset; what came before it counts.
+    drop(stream.read_to_end(&mut answer).await);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_say_its_protocol_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let places = Places::new(PlaceLimits::default());
+    let mut connections = Box::pin(Acceptor::new(listener, None, places).connections());
+    for (openings, is_closed) in [
+        (&[][..], true),
+        (&["PRI * HTTP/2.0\r\n", "\r\n"], true),
+        (&["PRI * HTTP/2.0\r\n", "\r\nSM\r\n\r\n"], false),
+        (&["P", "OST"], false),
+        (&["GET"], false),
+    ] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut connection = within(connections.next()).await.unwrap();
+        for opening in openings {
+            client.write_all(opening.as_bytes()).await.unwrap();
+            within(connection.read_exact(&mut vec![0; opening.len()])).await.unwrap();
+        }
+        // From here on nothing comes, and time passes at once.
+        tokio::time::pause();
+        let silence = tokio::time::timeout(Duration::from_secs(60), connection.read_u8()).await;
+        tokio::time::resume();
+        let closed = silence.map(|read| read.unwrap_err().kind());
+        assert_eq!(closed.ok(), is_closed.then_some(std::io::ErrorKind::TimedOut), "{openings:?}");
+    }
+}
+
+/// Linux has all of 127.0.0.0/8, so that there can be several peers, and shows its sockets.
+#[cfg(target_os = "linux")]
+mod on_linux {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpSocket;
+    use tonic::transport::ClientTlsConfig;
+
+    use super::super::tests::secure;
+    use super::*;
+
+    async fn from(address: Ipv4Addr, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn peers_that_do_not_shake_hands_do_not_hold_up_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (security, root) = secure(folder.path());
+        let hub = Hub::start(security, Limits::default()).await;
+        let mut silent = Vec::new();
+        for _ in 0..300 {
+            silent.push(from(Ipv4Addr::LOCALHOST, hub.address).await);
+        }
+        let tls = ClientTlsConfig::new().ca_certificate(root).domain_name("localhost");
+        let endpoint = Endpoint::from_shared(format!("https://{}", hub.address)).unwrap();
+        let endpoint = endpoint.local_address(Some([127, 0, 0, 2].into())).tls_config(tls).unwrap();
+        let connected = tokio::time::timeout(Duration::from_secs(5), endpoint.connect()).await;
+        connected.expect("before the others are given up").unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_peer_takes_the_places_of_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits =
+            PlaceLimits { connections: 4, connections_per_peer: 2, handshakes_per_peer: 1 };
+        let mut connections =
+            Box::pin(Acceptor::new(listener, None, Places::new(limits)).connections());
+        let mut clients = Vec::new();
+        for last in [1, 1, 1, 2] {
+            clients.push(from(Ipv4Addr::new(127, 0, 0, last), address).await);
+        }
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            taken.push(within(connections.next()).await.unwrap());
+        }
+        assert_eq!(
+            within(rest(&mut clients[2])).await,
+            "",
+            "the third of the first peer is closed"
+        );
+        drop(taken.remove(0));
+        clients.push(from(Ipv4Addr::LOCALHOST, address).await);
+        assert!(within(connections.next()).await.is_some(), "a place that is left is free");
+    }
+
+    /// Timer 2 of a socket of the system is that of keep-alive.
+    #[tokio::test]
+    async fn tcp_asks_whether_silent_peers_are_still_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let places = Places::new(PlaceLimits::default());
+        let mut connections = Box::pin(Acceptor::new(listener, None, places).connections());
+        let client = TcpStream::connect(address).await.unwrap();
+        let _connection = within(connections.next()).await.unwrap();
+        let hex = |address: SocketAddr| format!("0100007F:{:04X}", address.port());
+        let (ours, theirs) = (hex(address), hex(client.local_addr().unwrap()));
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let of_socket = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let line = of_socket.into_iter().find(|line| line[1] == ours && line[2] == theirs).unwrap();
+        assert!(line[5].starts_with("02:"), "{line:?}");
+    }
+}
