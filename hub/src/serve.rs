@@ -23,14 +23,16 @@ pub mod tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response};
+use tonic_health::server::{HealthReporter, HealthService};
 use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 use vitals_proto::DESCRIPTORS;
@@ -64,6 +66,9 @@ const TREES_MAX: usize = 256;
 /// Whose health is said; the empty name is the hub as a whole.
 const HEALTH_OF: [&str; 4] =
     ["", "vitals.v1.EntityService", "vitals.v1.ClusterService", "vitals.v1.ObjectService"];
+
+/// Largest question for health, which anybody may ask: the name of a service. Bytes.
+const HEALTH_BYTES_MAX: usize = 4 * 1024;
 
 /// Room for other calls beside the streams of a connection.
 const CALLS_PER_CONNECTION: usize = 100;
@@ -124,7 +129,8 @@ impl Server {
     pub fn serve(self, sources: Sources, tasks: &Tasks) {
         let stopping = tasks.stopping();
         let Sources { shared, clusters, definitions } = sources;
-        let (reporter, health) = tonic_health::server::health_reporter();
+        let reporter = HealthReporter::new();
+        let states = HealthService::from_health_reporter(reporter.clone());
         let readiness = shared.readiness.clone();
         tasks.spawn("gRPC health", report_health(reporter, readiness, stopping.clone()));
         let Self { listener, address: _, security, limits } = self;
@@ -134,6 +140,8 @@ impl Server {
         let entities = entity::Entities { shared: Arc::clone(&shared), trees };
         let watches = Watches { shared: Arc::clone(&shared), gate: Arc::clone(&gate) };
         let entities = WithWatches { inner: EntityServiceServer::new(entities), watches };
+        let health = HealthReader { states, gate: Arc::clone(&gate), stopping: stopping.clone() };
+        let health = HealthServer::new(health).max_decoding_message_size(HEALTH_BYTES_MAX);
         let clusters = ClusterServiceServer::new(cluster::ClusterReader { clusters, gate });
         let objects = ObjectServiceServer::new(object::Objects { shared: Arc::clone(&shared) });
         let catalog = CatalogServiceServer::new(catalog::Catalog { store: definitions });
@@ -192,6 +200,45 @@ async fn report_health(
 async fn say_health(reporter: &HealthReporter, status: ServingStatus) {
     for service in HEALTH_OF {
         reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Serves health: tonic's, but that its streams are counted, and end with the hub.
+struct HealthReader {
+    states: HealthService,
+    gate: Arc<Gate>,
+    stopping: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Health for HealthReader {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.states.check(request).await
+    }
+
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let permit = self.gate.open(request.remote_addr()).map_err(Refusal::from)?;
+        let states = self.states.watch(request).await?.into_inner();
+        let status = health_check_response::ServingStatus::NotServing.into();
+        let last = [
+            Ok(HealthCheckResponse { status }),
+            Err(Status::unavailable("the hub is stopping: watch again")),
+        ];
+        let states = states.take_until(self.stopping.clone().cancelled_owned());
+        let states = states.chain(futures::stream::iter(last)).boxed();
+        let counted = futures::stream::unfold((states, permit), async |(mut states, permit)| {
+            let state = states.next().await?;
+            Some((state, (states, permit)))
+        });
+        Ok(Response::new(counted.boxed()))
     }
 }
 

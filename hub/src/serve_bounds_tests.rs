@@ -2,13 +2,29 @@
 
 use std::time::Duration;
 
-use futures::stream::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tonic::transport::Endpoint;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus as Serving;
+use tonic_health::pb::health_client::HealthClient;
 
-use super::tests::{Hub, within};
+use super::tests::{Hub, TOKEN, within};
 use super::*;
+
+/// A token, but no TLS.
+fn guarded() -> Security {
+    let args = SecurityArgs {
+        listen: ([127, 0, 0, 1], 0).into(),
+        tls_cert: None,
+        tls_key: None,
+        tls_client_ca: None,
+        token_file: None,
+        token: Some(TOKEN.parse().unwrap()),
+        insecure: false,
+    };
+    Security::new(args).unwrap()
+}
 
 /// All that comes until the other side closes.
 async fn rest(stream: &mut TcpStream) -> String {
@@ -44,6 +60,43 @@ async fn a_connection_that_does_not_say_its_protocol_is_closed() {
         let closed = silence.map(|read| read.unwrap_err().kind());
         assert_eq!(closed.ok(), is_closed.then_some(std::io::ErrorKind::TimedOut), "{openings:?}");
     }
+}
+
+#[tokio::test]
+async fn without_a_token_health_is_checked_with_small_questions_and_not_watched() {
+    let hub = Hub::start(guarded(), Limits::default()).await;
+    let mut health = HealthClient::new(hub.channel().await);
+    let check = within(health.check(HealthCheckRequest::default())).await.unwrap();
+    assert_eq!(check.into_inner().status(), Serving::Serving);
+    let large = HealthCheckRequest { service: "x".repeat(5 * 1024) };
+    let status = within(health.check(large)).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    let status = within(health.watch(HealthCheckRequest::default())).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn watches_of_health_are_counted_and_end_with_a_sentence() {
+    let limits = Limits { streams_per_connection: 1, streams: 2 };
+    let hub = Hub::start(Security::loopback(0), limits).await;
+    let mut health = HealthClient::new(hub.channel().await);
+    let watch = async |health: &mut HealthClient<Channel>| {
+        within(health.watch(HealthCheckRequest::default())).await
+    };
+    let mut states = watch(&mut health).await.unwrap().into_inner();
+    let first = within(states.message()).await.unwrap().unwrap();
+    assert_eq!(first.status(), Serving::Serving);
+    assert_eq!(watch(&mut health).await.unwrap_err().code(), Code::ResourceExhausted);
+    hub.stopping.cancel();
+    let status = loop {
+        match within(states.message()).await {
+            Ok(state) => assert_eq!(state.unwrap().status(), Serving::NotServing),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("the hub is stopping"), "{status}");
+    within(hub.ended).await.unwrap().unwrap();
 }
 
 /// Linux has all of 127.0.0.0/8, so that there can be several peers, and shows its sockets.

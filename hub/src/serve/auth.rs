@@ -1,8 +1,8 @@
 //! Who may ask: whoever bears one of the tokens.
 //!
-//! Every request needs `authorization: Bearer …`, reflection included; only `grpc.health.v1` does not, so that
-//! probes need no secret. Tokens stand in a file, one on a line, so that a new one can be added before the old
-//! one goes; the file is read again while the hub runs.
+//! Every request needs `authorization: Bearer …`, reflection included; only the `Check` of `grpc.health.v1` does
+//! not, so that probes need no secret. Tokens stand in a file, one on a line, so that a new one can be added before
+//! the old one goes; the file is read again while the hub runs.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,7 +20,7 @@ use crate::metrics::ServeMetrics;
 pub const TOKEN_BYTES_MIN: usize = 16;
 
 /// What needs no token.
-const OPEN_TO_ALL: &str = "/grpc.health.v1.Health/";
+const OPEN_TO_ALL: &str = "/grpc.health.v1.Health/Check";
 
 /// Why tokens cannot be used. Final at start; later the tokens that were read before stay.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +147,7 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let AuthLayer { tokens, metrics } = &self.layer;
-        let is_admitted = request.uri().path().starts_with(OPEN_TO_ALL)
+        let is_admitted = request.uri().path() == OPEN_TO_ALL
             || tokens.as_ref().is_none_or(|tokens| tokens.admit(request.headers()));
         if is_admitted {
             return Either::Left(self.inner.call(request));
