@@ -12,6 +12,8 @@ use tonic_health::pb::health_client::HealthClient;
 use super::tests::{Hub, TOKEN, within};
 use super::*;
 
+const GET: &str = "/vitals.v1.EntityService/GetEntity";
+
 /// A token, but no TLS.
 fn guarded() -> Security {
     let args = SecurityArgs {
@@ -24,6 +26,14 @@ fn guarded() -> Security {
         insecure: false,
     };
     Security::new(args).unwrap()
+}
+
+/// A request of gRPC-Web over HTTP/1.1.
+fn head(path: &str, body_bytes: usize, headers: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/grpc-web+proto\r\n\
+         content-length: {body_bytes}\r\n{headers}\r\n"
+    )
 }
 
 /// All that comes until the other side closes.
@@ -59,6 +69,25 @@ async fn a_connection_that_does_not_say_its_protocol_is_closed() {
         tokio::time::resume();
         let closed = silence.map(|read| read.unwrap_err().kind());
         assert_eq!(closed.ok(), is_closed.then_some(std::io::ErrorKind::TimedOut), "{openings:?}");
+    }
+}
+
+#[tokio::test]
+async fn large_headers_over_http_1_are_refused() {
+    let hub = Hub::plain().await;
+    let many: String = (0..70).map(|it| format!("x-{it}: 1\r\n")).collect();
+    // As long as may be held and without an end, so that nothing is left unread: then a close is no reset.
+    let large = format!("GET / HTTP/1.1\r\nx-large: {}", "x".repeat(64 * 1024 - 25));
+    for (request, want) in [
+        (head(GET, 0, ""), "HTTP/1.1 200"),
+        (head(GET, 0, &many), "HTTP/1.1 431"),
+        (large, "HTTP/1.1 431"),
+    ] {
+        let mut stream = TcpStream::connect(hub.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        within(stream.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), want);
     }
 }
 

@@ -31,8 +31,14 @@ const SEND_BYTES_MAX: usize = 16 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Largest headers of a request. Bytes.
+/// Largest headers of a request over HTTP/2. Bytes.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// What HTTP/1.1 holds of a connection at most, and so its largest headers too. Bytes.
+const HTTP1_BYTES_MAX: usize = 64 * 1024;
+
+/// Most headers of a request over HTTP/1.1.
+const HTTP1_HEADERS_MAX: usize = 64;
 
 /// How long open connections are given to end at shutdown, once their streams were ended.
 const GRACE: Duration = Duration::from_secs(3);
@@ -73,8 +79,12 @@ pub(super) async fn serve<S>(
 
 fn builder(streams_per_connection: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // With a timer HTTP/1.1 also has a limit for the reading of headers.
-    builder.http1().timer(TokioTimer::new());
+    // With a timer HTTP/1.1 also has a limit for the reading of headers, and for silence between requests.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .max_buf_size(HTTP1_BYTES_MAX)
+        .max_headers(HTTP1_HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
