@@ -50,6 +50,7 @@ pub use security::{Error as SecurityError, Security, SecurityArgs};
 use crate::definitions::Store;
 use crate::watch::Shared;
 use accept::Acceptor;
+use connections::Deadlines;
 use error::Error as Refusal;
 use limits::{Gate, Limits, PlaceLimits, Places};
 use raw_watch::{Watches, WithWatches};
@@ -158,7 +159,7 @@ impl Server {
                 .add_service(describe().build_v1().map_err(Error::Reflection)?)
                 .add_service(describe().build_v1alpha().map_err(Error::Reflection)?)
                 .prepare();
-            let service = GrpcWebLayer::new().layer(auth.layer(routes));
+            let service = GrpcWebLayer::new().layer(Deadlines { inner: auth.layer(routes) });
             let places = Places::new(PlaceLimits::default());
             let connections = Acceptor::new(listener, tls, places).connections();
             connections::serve(connections, service, streams, stopping).await;

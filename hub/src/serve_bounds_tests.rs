@@ -92,6 +92,17 @@ async fn large_headers_over_http_1_are_refused() {
 }
 
 #[tokio::test]
+async fn a_call_ends_at_the_deadline_of_its_client() {
+    let hub = Hub::plain().await;
+    let mut stream = TcpStream::connect(hub.address).await.unwrap();
+    // The body never comes.
+    let request = head(GET, 100, "grpc-timeout: 50m\r\nconnection: close\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = within(rest(&mut stream)).await;
+    assert!(answer.contains("grpc-status: 4"), "{answer}");
+}
+
+#[tokio::test]
 async fn without_a_token_health_is_checked_with_small_questions_and_not_watched() {
     let hub = Hub::start(guarded(), Limits::default()).await;
     let mut health = HealthClient::new(hub.channel().await);

@@ -3,6 +3,7 @@
 //! Not by tonic's server, which leaves what waits to be sent at 400 KiB a stream: with many watches of a large
 //! view that is gigabytes in the moment they all begin, most of which never come back from the allocator.
 //! Here it is [`SEND_BYTES_MAX`]; beyond that the stream waits, and a watch that waits holds nothing.
+//! What tonic's server did beside is done here too: [`Deadlines`].
 //!
 //! **Invariant:** no connection outlives the task that serves them.
 
@@ -11,6 +12,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, Either, FutureExt as _};
 use futures::stream::{Stream, StreamExt as _};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +20,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::server::{Connected as _, TcpConnectInfo};
 use tower::Service;
@@ -144,5 +147,88 @@ where
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.info.clone());
         self.inner.call(request)
+    }
+}
+
+/// Answers DEADLINE_EXCEEDED when the time that the client gives in `grpc-timeout` is over. As with tonic's
+/// server that goes for the beginning of the answer; a stream that has begun is the client's to end.
+#[derive(Clone, Debug)]
+pub(super) struct Deadlines<S> {
+    pub(super) inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for Deadlines<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, BoxFuture<'static, Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let timeout = request.headers().get(GRPC_TIMEOUT).and_then(parse_timeout);
+        let answer = self.inner.call(request);
+        let Some(timeout) = timeout else { return Either::Left(answer) };
+        let answer = tokio::time::timeout(timeout, answer).map(|answer| {
+            answer.unwrap_or_else(|_| {
+                let status =
+                    Status::deadline_exceeded("there was no answer by the client's deadline");
+                Ok(status.into_http())
+            })
+        });
+        Either::Right(answer.boxed())
+    }
+}
+
+/// The header in which a client says how long it waits.
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// At most 8 digits, and a unit, as the specification of gRPC over HTTP/2 says. Anything else is no deadline.
+fn parse_timeout(value: &http::HeaderValue) -> Option<Duration> {
+    let (unit, digits) = value.as_bytes().split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 60 * 60)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_digits_and_a_unit() {
+        for (text, want) in [
+            ("2H", Some(Duration::from_secs(7_200))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("99999999S", Some(Duration::from_secs(99_999_999))),
+            ("82m", Some(Duration::from_millis(82))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("0n", Some(Duration::ZERO)),
+            ("100000000S", None),
+            ("+1S", None),
+            ("1", None),
+            ("S", None),
+            ("1s", None),
+            ("", None),
+        ] {
+            let value = http::HeaderValue::from_static(text);
+            assert_eq!(parse_timeout(&value), want, "{text:?}");
+        }
     }
 }
