@@ -1,13 +1,19 @@
 //! What peers without a token may cost: real sockets, and peers that do not behave.
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus as Serving;
 use tonic_health::pb::health_client::HealthClient;
+use tower::Service;
 
 use super::tests::{Hub, TOKEN, within};
 use super::*;
@@ -137,6 +143,73 @@ async fn watches_of_health_are_counted_and_end_with_a_sentence() {
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("the hub is stopping"), "{status}");
     within(hub.ended).await.unwrap().unwrap();
+}
+
+/// Panics whenever it is called.
+#[derive(Clone)]
+struct Panics;
+
+impl Service<http::Request<Body>> for Panics {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        Box::pin(async { panic!("a bug") })
+    }
+}
+
+/// Counts what is logged as an error.
+#[derive(Clone, Default)]
+struct Errors(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Errors {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_in_the_log() {
+    let errors = Errors::default();
+    let _guard = tracing::subscriber::set_default(errors.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let places = Places::new(PlaceLimits::default());
+    let connections = Acceptor::new(listener, None, places).connections();
+    let stopping = CancellationToken::new();
+    let serving = connections::serve(connections, Panics, 10, stopping.clone());
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head(GET, 0, "").as_bytes()).await.unwrap();
+        assert_eq!(rest(&mut stream).await, "");
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+        assert!(health.check(HealthCheckRequest::default()).await.is_err());
+        stopping.cancel();
+    };
+    within(futures::future::join(serving, asking)).await;
+    assert_eq!(errors.0.load(Ordering::Relaxed), 2, "one of HTTP/1.1, one of HTTP/2");
 }
 
 /// Linux has all of 127.0.0.0/8, so that there can be several peers, and shows its sockets.

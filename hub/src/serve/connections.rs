@@ -7,7 +7,9 @@
 //!
 //! **Invariant:** no connection outlives the task that serves them.
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,10 +17,11 @@ use std::time::Duration;
 use futures::future::{BoxFuture, Either, FutureExt as _};
 use futures::stream::{Stream, StreamExt as _};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -69,19 +72,52 @@ pub(super) async fn serve<S>(
                     let service = service.clone();
                     serving.spawn(serve_one(builder.clone(), connection, service, stopping.clone()));
                 }
-                // What ended, ended for reasons of its own.
-                Some(_) = serving.join_next() => {}
+                Some(ended) = serving.join_next() => log_panic(ended),
             }
         }
     }
-    let ending = async { while serving.join_next().await.is_some() {} };
+    let ending = async {
+        while let Some(ended) = serving.join_next().await {
+            log_panic(ended);
+        }
+    };
     if tokio::time::timeout(GRACE, ending).await.is_err() {
         tracing::debug!("clients did not let go of their connections in time");
     }
 }
 
-fn builder(streams_per_connection: u32) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// What ended, ended for reasons of its own; but a panic is a bug.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+        say_panic(&*panic);
+    }
+}
+
+fn say_panic(panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("?"), "a connection's task panicked");
+}
+
+/// Runs the streams of HTTP/2, each in a task of its own that nobody waits for.
+#[derive(Clone, Debug)]
+struct Streams(TokioExecutor);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.execute(async move {
+            if let Err(panic) = AssertUnwindSafe(stream).catch_unwind().await {
+                say_panic(&*panic);
+            }
+        });
+    }
+}
+
+fn builder(streams_per_connection: u32) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams(TokioExecutor::new()));
     // With a timer HTTP/1.1 also has a limit for the reading of headers, and for silence between requests.
     builder
         .http1()
@@ -100,7 +136,7 @@ fn builder(streams_per_connection: u32) -> Builder<TokioExecutor> {
 }
 
 async fn serve_one<S>(
-    builder: Builder<TokioExecutor>,
+    builder: Builder<Streams>,
     connection: Connection,
     service: S,
     stopping: CancellationToken,
