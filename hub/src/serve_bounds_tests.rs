@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -18,6 +20,7 @@ use tower::Service;
 use super::tests::{Hub, TOKEN, within};
 use super::*;
 
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 const GET: &str = "/vitals.v1.EntityService/GetEntity";
 
 /// A token, but no TLS.
@@ -50,6 +53,13 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Lets time pass, while nobody waits for the network: paused time would run away from it.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn a_connection_that_does_not_say_its_protocol_is_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -76,6 +86,50 @@ async fn a_connection_that_does_not_say_its_protocol_is_closed() {
         let closed = silence.map(|read| read.unwrap_err().kind());
         assert_eq!(closed.ok(), is_closed.then_some(std::io::ErrorKind::TimedOut), "{openings:?}");
     }
+}
+
+/// Whether a request is answered, rather than that the connection ends.
+async fn is_answered(stream: &mut TcpStream, request: &[u8]) -> bool {
+    if stream.write_all(request).await.is_err() {
+        return false;
+    }
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains("grpc-status") {
+        if !matches!(within(stream.read_buf(&mut answer)).await, Ok(1..)) {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn a_connection_on_which_no_token_is_shown_is_closed_after_a_while() {
+    let hub = Hub::start(guarded(), Limits::default()).await;
+    for (headers, want) in [(String::new(), 3), (format!("authorization: Bearer {TOKEN}\r\n"), 10)]
+    {
+        let mut stream = TcpStream::connect(hub.address).await.unwrap();
+        let request = [head(CHECK, 5, &headers).as_bytes(), &[0; 5]].concat();
+        let mut answered = 0;
+        while answered < 10 && is_answered(&mut stream, &request).await {
+            answered += 1;
+            // Shorter than the silence that HTTP/1.1 allows.
+            pass(Duration::from_secs(25)).await;
+        }
+        assert_eq!(answered, want, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_again_and_again_is_closed() {
+    let hub = Hub::start(guarded(), Limits::default()).await;
+    let mut stream = TcpStream::connect(hub.address).await.unwrap();
+    let request = head(GET, 0, "");
+    let mut answered = 0;
+    while answered < 1_000 && is_answered(&mut stream, request.as_bytes()).await {
+        answered += 1;
+    }
+    // The last answer may be overtaken by the end.
+    assert!((100..=101).contains(&answered), "{answered}");
 }
 
 #[tokio::test]
@@ -106,6 +160,42 @@ async fn a_call_ends_at_the_deadline_of_its_client() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let answer = within(rest(&mut stream)).await;
     assert!(answer.contains("grpc-status: 4"), "{answer}");
+}
+
+/// A body that never comes.
+struct Never;
+
+impl http_body::Body for Never {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+fn status_of(response: &http::Response<Body>) -> Code {
+    Status::from_header_map(response.headers()).expect("a status").code()
+}
+
+#[tokio::test]
+async fn probes_without_a_token_are_few_and_short() {
+    let hub = Hub::start(guarded(), Limits::default()).await;
+    let channel = hub.channel().await;
+    let call = async |mut channel: Channel| {
+        let request = http::Request::post(CHECK).header("content-type", "application/grpc");
+        let request = request.body(Body::new(Never)).unwrap();
+        std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+        status_of(&channel.call(request).await.unwrap())
+    };
+    let mut calls: FuturesUnordered<_> = (0..9).map(|_| call(channel.clone())).collect();
+    assert_eq!(within(calls.next()).await, Some(Code::ResourceExhausted));
+    tokio::time::pause();
+    let others = tokio::time::timeout(Duration::from_secs(300), calls.collect::<Vec<_>>()).await;
+    assert_eq!(others.unwrap(), [Code::DeadlineExceeded; 8]);
 }
 
 #[tokio::test]

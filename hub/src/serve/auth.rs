@@ -1,19 +1,22 @@
 //! Who may ask: whoever bears one of the tokens.
 //!
 //! Every request needs `authorization: Bearer …`, reflection included; only the `Check` of `grpc.health.v1` does
-//! not, so that probes need no secret. Tokens stand in a file, one on a line, so that a new one can be added before
-//! the old one goes; the file is read again while the hub runs.
+//! not, so that probes need no secret: without one, few are answered at a time, and none for long. Tokens stand in
+//! a file, one on a line, so that a new one can be added before the old one goes; the file is read again while
+//! the hub runs.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::future::{Either, Ready, ready};
+use futures::future::{BoxFuture, Either, FutureExt as _, ready};
 use subtle::{Choice, ConstantTimeEq as _};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::limits::Stranger;
 use crate::metrics::ServeMetrics;
 
 /// Shortest token. Bytes.
@@ -21,6 +24,9 @@ pub const TOKEN_BYTES_MIN: usize = 16;
 
 /// What needs no token.
 const OPEN_TO_ALL: &str = "/grpc.health.v1.Health/Check";
+
+/// How long that may take, with the reading of the request.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why tokens cannot be used. Final at start; later the tokens that were read before stay.
 #[derive(Debug, thiserror::Error)]
@@ -136,10 +142,12 @@ pub struct Auth<S> {
 impl<S> Service<http::Request<Body>> for Auth<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = http::Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Self::Response, S::Error>>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Self::Response, S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -147,17 +155,37 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let AuthLayer { tokens, metrics } = &self.layer;
-        let is_admitted = request.uri().path() == OPEN_TO_ALL
-            || tokens.as_ref().is_none_or(|tokens| tokens.admit(request.headers()));
-        if is_admitted {
+        let stranger = request.extensions().get::<Stranger>().cloned().unwrap_or_default();
+        if tokens.as_ref().is_none_or(|tokens| tokens.admit(request.headers())) {
+            stranger.admit();
             return Either::Left(self.inner.call(request));
         }
+        if request.uri().path() == OPEN_TO_ALL {
+            return Either::Right(probe(stranger, self.inner.call(request)).boxed());
+        }
         metrics.unauthenticated.inc();
+        stranger.refuse();
         let status = Status::unauthenticated(
             "a valid token is needed: send the header `authorization: Bearer TOKEN` with one of the hub's tokens",
         );
-        Either::Right(ready(Ok(status.into_http())))
+        Either::Right(ready(Ok(status.into_http())).boxed())
     }
+}
+
+async fn probe<E>(
+    stranger: Stranger,
+    answer: impl Future<Output = Result<http::Response<Body>, E>>,
+) -> Result<http::Response<Body>, E> {
+    let Some(_open) = stranger.probe() else {
+        stranger.refuse();
+        let message = "too many probes at once on this connection: send a token with them";
+        return Ok(Status::resource_exhausted(message).into_http());
+    };
+    let in_time = tokio::time::timeout(PROBE_TIMEOUT, answer).await;
+    in_time.unwrap_or_else(|_| {
+        let message = "the request took too long to come: send a token with it";
+        Ok(Status::deadline_exceeded(message).into_http())
+    })
 }
 
 #[cfg(test)]

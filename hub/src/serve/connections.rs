@@ -29,6 +29,7 @@ use tonic::transport::server::{Connected as _, TcpConnectInfo};
 use tower::Service;
 
 use super::accept::Connection;
+use super::limits::Stranger;
 
 /// Most bytes of one stream that wait to be sent.
 const SEND_BYTES_MAX: usize = 16 * 1024;
@@ -145,18 +146,26 @@ async fn serve_one<S>(
     S: Clone + Send + 'static,
     S::Future: Send,
 {
-    let service = Inbound { inner: service, info: connection.connect_info() };
+    let stranger = Stranger::default();
+    let info = connection.connect_info();
+    let service = Inbound { inner: service, info, stranger: stranger.clone() };
     let io = TokioIo::new(connection);
     let mut serving = pin!(builder.serve_connection(io, TowerToHyperService::new(service)));
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = stopping.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let serving = async {
+        tokio::select! {
+            served = serving.as_mut() => return served,
+            () = stopping.cancelled() => {}
+            () = stranger.is_overdue() => {}
         }
+        serving.as_mut().graceful_shutdown();
+        serving.await
     };
-    if let Err(error) = served {
-        tracing::debug!(error, "connection ended");
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            tracing::debug!(error, "connection ended");
+        },
+        // Not gracefully: it may not even read what it was told.
+        () = stranger.refused_too_often() => tracing::debug!("connection closed: it shows no token"),
     }
 }
 
@@ -165,6 +174,7 @@ async fn serve_one<S>(
 struct Inbound<S> {
     inner: S,
     info: TcpConnectInfo,
+    stranger: Stranger,
 }
 
 impl<S> Service<http::Request<Incoming>> for Inbound<S>
@@ -182,6 +192,7 @@ where
     fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.info.clone());
+        request.extensions_mut().insert(self.stranger.clone());
         self.inner.call(request)
     }
 }

@@ -1,11 +1,14 @@
-//! How much there may be: streams ([`Gate`]; beyond, RESOURCE_EXHAUSTED), and connections ([`Places`]; beyond,
-//! they are closed).
+//! How much there may be: streams ([`Gate`]; beyond, RESOURCE_EXHAUSTED), connections ([`Places`]; beyond, they
+//! are closed), and what a connection may do without a token ([`Stranger`]).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{LimitKind, ServeMetrics};
 
@@ -217,6 +220,74 @@ fn peer_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
+    }
+}
+
+/// Most probes of one connection that are answered at once; beyond, RESOURCE_EXHAUSTED.
+const PROBES_MAX: usize = 8;
+
+/// Most requests of one connection that are refused before a token is shown; beyond, it is closed.
+const REFUSALS_MAX: usize = 100;
+
+/// How long a connection may be open before a token is shown; after that, it is closed, and may come again.
+const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection on which nobody has shown a token yet, and what it may do so. (Where no tokens are asked for,
+/// whoever asks anything is taken for somebody who has shown one.)
+#[derive(Clone, Debug)]
+pub(super) struct Stranger(Arc<Conduct>);
+
+#[derive(Debug)]
+struct Conduct {
+    is_known: AtomicBool,
+    probes: Arc<Semaphore>,
+    refusals_left: Semaphore,
+    refused_too_often: CancellationToken,
+}
+
+impl Default for Stranger {
+    fn default() -> Self {
+        Self(Arc::new(Conduct {
+            is_known: AtomicBool::new(false),
+            probes: Arc::new(Semaphore::new(PROBES_MAX)),
+            refusals_left: Semaphore::new(REFUSALS_MAX),
+            refused_too_often: CancellationToken::new(),
+        }))
+    }
+}
+
+impl Stranger {
+    /// A token was shown.
+    pub(super) fn admit(&self) {
+        self.0.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// A request was refused. What is known may be a proxy: it is not closed for one of those
+    /// behind it.
+    pub(super) fn refuse(&self) {
+        match self.0.refusals_left.try_acquire() {
+            Ok(refusal) => refusal.forget(),
+            Err(_) if self.0.is_known.load(Ordering::Relaxed) => {}
+            Err(_) => self.0.refused_too_often.cancel(),
+        }
+    }
+
+    /// Begins what needs no token; `None` where too many of it are open.
+    pub(super) fn probe(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.probes).try_acquire_owned().ok()
+    }
+
+    /// Ends when it has to be closed at once.
+    pub(super) async fn refused_too_often(&self) {
+        self.0.refused_too_often.cancelled().await;
+    }
+
+    /// Ends when no token was shown in time.
+    pub(super) async fn is_overdue(&self) {
+        tokio::time::sleep(INTRODUCTION_TIMEOUT).await;
+        if self.0.is_known.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
     }
 }
 
