@@ -6,13 +6,14 @@
 //! the same change again as the next one.) What was told is kept in `vitals_state`, which does not age as the stream does.
 //!
 //! Invariants: at most one transition of an entity is under way; generations rise by one; what was told from a later point of
-//! the stream than ours is never overridden. Does not decide who may tell: the shell calls it only where it may.
+//! the stream than ours is never overridden. What is refused for that is kept: it is told when this hub stands beyond that
+//! point, if it still holds then. Does not decide who may tell: the shell calls it only where it may.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use vitals_proto::{identity::EntityRef, v1};
 
-use crate::time::Time;
+use crate::{position::Position, time::Time};
 
 /// Verdicts of one entity that wait behind the one under way. Beyond it the oldest waiting one is left out: between two
 /// answers of the broker nobody follows more.
@@ -64,6 +65,8 @@ pub struct Last {
 #[derive(Debug, Default)]
 pub struct Teller {
     entities: BTreeMap<EntityRef, Entry>,
+    /// Those of which a verdict was refused, and may still hold.
+    refused: BTreeSet<EntityRef>,
     left_out: u64,
 }
 
@@ -73,6 +76,8 @@ struct Entry {
     sequence: u64,
     under_way: Option<Judged>,
     waiting: VecDeque<Judged>,
+    /// The latest verdict, where it was not told only because somebody told from a later point.
+    refused: Option<Judged>,
 }
 
 impl Teller {
@@ -89,12 +94,41 @@ impl Teller {
     /// A verdict was reached. Gives what to publish, unless it is what was told last or something is under way.
     pub fn judge(&mut self, entity: &EntityRef, judged: Judged) -> Option<Telling> {
         let entry = self.entities.entry(entity.clone()).or_default();
-        if entry.waiting.len() == WAITING_MAX {
-            entry.waiting.pop_front();
-            self.left_out += 1;
+        entry.refused = None;
+        if let Some(last) = entry.waiting.back_mut().filter(|last| last.is_like(&judged)) {
+            // Verdicts are handed over again and again: they must not push out what is to be told.
+            *last = judged;
+        } else {
+            if entry.waiting.len() == WAITING_MAX {
+                entry.waiting.pop_front();
+                self.left_out += 1;
+            }
+            entry.waiting.push_back(judged);
         }
-        entry.waiting.push_back(judged);
-        entry.next(entity)
+        self.next(entity)
+    }
+
+    /// What was judged of an entity last holds no more, and what holds now is not to be told.
+    pub fn withdraw(&mut self, entity: &EntityRef) {
+        if self.refused.remove(entity)
+            && let Some(entry) = self.entities.get_mut(entity)
+        {
+            entry.refused = None;
+        }
+    }
+
+    /// The hub stands there, and all that it judged last holds there. Gives what to publish of what was refused before: a
+    /// hub that lagged hands over nothing when it has caught up, where its own verdict is what it was.
+    pub fn stand(&mut self, position: &v1::Position) -> Vec<Telling> {
+        let refused = std::mem::take(&mut self.refused);
+        let mut tellings = Vec::new();
+        for entity in refused {
+            let Some(entry) = self.entities.get_mut(&entity) else { continue };
+            let refused = entry.refused.take();
+            entry.waiting.extend(refused.map(|it| Judged { position: position.clone(), ..it }));
+            tellings.extend(self.next(&entity));
+        }
+        tellings
     }
 
     /// What became of what was under way. Gives what to publish next.
@@ -112,7 +146,7 @@ impl Teller {
             }
             Answer::Unknown => entry.waiting.push_front(judged),
         }
-        entry.next(entity)
+        self.next(entity)
     }
 
     /// What was told last of an entity.
@@ -125,6 +159,25 @@ impl Teller {
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    fn next(&mut self, entity: &EntityRef) -> Option<Telling> {
+        let entry = self.entities.get_mut(entity)?;
+        let telling = entry.next(entity);
+        if entry.refused.is_some() {
+            self.refused.insert(entity.clone());
+        } else {
+            self.refused.remove(entity);
+        }
+        telling
+    }
+}
+
+impl Judged {
+    /// Of the same status and reason.
+    fn is_like(&self, other: &Self) -> bool {
+        let gist = |it: &Self| (it.verdict.status, it.verdict.reason.clone());
+        gist(self) == gist(other)
     }
 }
 
@@ -164,29 +217,51 @@ impl Entry {
             return None;
         }
         while let Some(judged) = self.waiting.pop_front() {
-            if self.is_news(&judged) {
-                let transition = self.transition(entity, &judged);
-                self.under_way = Some(judged);
-                let expected_sequence = self.sequence;
-                return Some(Telling { entity: entity.clone(), transition, expected_sequence });
+            self.refused = None;
+            if !self.differs(&judged) {
+                continue;
             }
+            if self.is_behind(&judged) {
+                self.refused = Some(judged);
+                continue;
+            }
+            let transition = self.transition(entity, &judged);
+            self.under_way = Some(judged);
+            let expected_sequence = self.sequence;
+            return Some(Telling { entity: entity.clone(), transition, expected_sequence });
         }
         None
     }
 
-    /// Differs from what was told, and was not reached earlier in the stream than that: a hub that lags, or has just begun
-    /// to read, repeats the past.
-    fn is_news(&self, judged: &Judged) -> bool {
-        let Some(told) = &self.told else { return true };
-        let before = told.after.as_ref().map(|verdict| (verdict.status, &verdict.reason));
-        let differs = before != Some((judged.verdict.status, &judged.verdict.reason));
-        differs && as_of(Some(&judged.position)) >= as_of(told.position.as_ref())
+    fn differs(&self, judged: &Judged) -> bool {
+        let told = self.told.as_ref().and_then(|told| told.after.as_ref());
+        let told = told.map(|verdict| (verdict.status, &verdict.reason));
+        told != Some((judged.verdict.status, &judged.verdict.reason))
+    }
+
+    /// It was reached earlier in the stream than what was told: a hub that lags, or has just begun to read, repeats the past.
+    fn is_behind(&self, judged: &Judged) -> bool {
+        let Some(told) = &self.told else { return false };
+        let (ours, theirs) = (Some(&judged.position), told.position.as_ref());
+        // Time rises over rollbacks and new streams, where sequences do not. It falls when the broker's clock is set back:
+        // then sequences show who has read more. (Where both fall together, a hub that lagged as the clock was set back
+        // could tell the past once; its next verdict mends that.)
+        as_of(ours) < as_of(theirs) && !has_read_more(ours, theirs)
     }
 }
 
-/// Broker's time up to which a position has read: unlike sequences it rises over rollbacks and new streams.
+/// Broker's time up to which a position has read.
 fn as_of(position: Option<&v1::Position>) -> (i64, i32) {
     position.and_then(|position| position.as_of).map_or((0, 0), |at| (at.seconds, at.nanos))
+}
+
+/// In the same streams, more of one and less of none.
+fn has_read_more(ours: Option<&v1::Position>, theirs: Option<&v1::Position>) -> bool {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else { return false };
+    let (ours, theirs) = (Position::from_wire(ours), Position::from_wire(theirs));
+    ours.same_incarnations(&theirs)
+        && ours.is_at_or_beyond(&theirs)
+        && !theirs.is_at_or_beyond(&ours)
 }
 
 #[cfg(test)]

@@ -45,6 +45,75 @@ fn a_replica_that_lags_does_not_override() {
     assert!(behind.judge(&shop(), judged(STATUSES[0], 10)).is_some());
 }
 
+/// A verdict reached at that sequence and time.
+fn judged_at(status: v1::HealthStatus, sequence: u64, as_of: i64) -> Judged {
+    let read = v1::StreamPosition { stream: "A".into(), incarnation_unix_ns: 1, sequence };
+    let mut judged = judged(status, as_of);
+    judged.position.streams = vec![read];
+    judged
+}
+
+#[test]
+fn a_clock_that_was_set_back_stops_no_telling() {
+    for (case, sequence, as_of, is_told) in [
+        ("later", 11, 101, true),
+        ("by time alone", 10, 101, true),
+        ("after the clock was set back", 11, 40, true),
+        ("after a rollback of the stream", 3, 101, true),
+        ("a hub that lags", 9, 99, false),
+        ("a hub that has read as much, and knows less of the time", 10, 99, false),
+    ] {
+        let mut teller = Teller::default();
+        let told = teller.judge(&shop(), judged_at(STATUSES[0], 10, 100)).unwrap().transition;
+        let mut teller = Teller::default();
+        teller.load(shop(), told, 4);
+        let next = teller.judge(&shop(), judged_at(STATUSES[1], sequence, as_of));
+        assert_eq!(next.is_some(), is_told, "{case}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_told_when_the_hub_has_caught_up_unless_it_holds_no_more() {
+    let told = {
+        let mut ahead = Teller::default();
+        ahead.judge(&shop(), judged_at(STATUSES[0], 10, 100)).unwrap().transition
+    };
+    let behind = |teller: &mut Teller| {
+        *teller = Teller::default();
+        teller.load(shop(), told.clone(), 4);
+        assert_eq!(teller.judge(&shop(), judged_at(STATUSES[1], 9, 99)), None);
+    };
+    let mut teller = Teller::default();
+    let stand = |teller: &mut Teller, sequence, as_of| {
+        teller.stand(&judged_at(STATUSES[0], sequence, as_of).position)
+    };
+    behind(&mut teller);
+    assert_eq!(stand(&mut teller, 9, 99), []);
+    let tellings = stand(&mut teller, 12, 102);
+    assert_eq!(tellings.len(), 1);
+    assert_eq!(tellings[0].transition.after, Some(judged(STATUSES[1], 0).verdict));
+    assert_eq!(tellings[0].transition.position, Some(judged_at(STATUSES[1], 12, 102).position));
+    assert_eq!(stand(&mut teller, 13, 103), [], "it is under way");
+    behind(&mut teller);
+    teller.withdraw(&shop());
+    assert_eq!(stand(&mut teller, 12, 102), [], "withdrawn");
+    behind(&mut teller);
+    assert_eq!(teller.judge(&shop(), judged_at(STATUSES[0], 12, 102)), None);
+    assert_eq!(stand(&mut teller, 13, 103), [], "superseded");
+}
+
+#[test]
+fn repeats_push_nothing_out() {
+    let mut teller = Teller::default();
+    teller.judge(&shop(), judged(STATUSES[0], 0));
+    for at in 1..100 {
+        teller.judge(&shop(), judged(STATUSES[if at == 1 { 1 } else { 2 }], at));
+    }
+    let second = teller.answer(&shop(), Answer::Stored(1)).unwrap();
+    assert_eq!(second.transition.after, Some(judged(STATUSES[1], 0).verdict));
+    assert_eq!(teller.left_out(), 0);
+}
+
 #[test]
 fn too_many_waiting_verdicts_leave_the_latest() {
     let mut teller = Teller::default();
