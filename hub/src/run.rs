@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use vitals_hub_core::hub::{self, Effect, Hub, Input};
-use vitals_hub_core::picture::{self, EntityChange, VerdictChange};
+use vitals_hub_core::picture::{self, EntityChange};
 use vitals_hub_core::telling::Judged;
 use vitals_hub_core::{StreamName, Time};
 use vitals_proto::identity::EntityRef;
@@ -30,7 +30,7 @@ use crate::query::Query;
 use crate::read::{Batch, Message, ReadItem};
 use crate::repair::{Ask, Asked};
 use crate::serve::Clusters;
-use crate::tell::{self, Verdict, Verdicts};
+use crate::tell::{self, Verdicts};
 use crate::view::{Change, Moment, Outcome, View};
 
 /// Between two ticks: so much later, at most, is a silence noticed.
@@ -256,13 +256,14 @@ impl Loop {
     fn settle(&mut self, is_tick: bool) {
         let now = self.now();
         let effects = if is_tick { self.hub.tick(now) } else { self.hub.settle(now) };
+        let position = self.position();
         let mut changes = Vec::new();
         let mut verdicts = Vec::new();
         let mut clusters_changed = is_tick;
         for effect in effects {
             match effect {
                 Effect::Entity(change) => {
-                    verdicts.extend(self.verdict(&change, now));
+                    verdicts.extend(verdict(&change, &position, now));
                     changes.push(seen(change));
                 }
                 Effect::Cluster(_) => clusters_changed = true,
@@ -280,7 +281,10 @@ impl Loop {
         }
         let moment = Moment { position: self.hub.token_position(), as_of: self.hub.as_of() };
         self.outputs.view.publish(changes, moment);
-        self.outputs.verdicts.hand(verdicts.into_iter());
+        self.outputs.verdicts.hand(verdicts);
+        if is_tick {
+            self.outputs.verdicts.stand(position);
+        }
         if clusters_changed {
             self.say_clusters(now);
         }
@@ -303,17 +307,10 @@ impl Loop {
         }
     }
 
-    /// What is to be told of a change: another status or reason over all clusters.
-    fn verdict(&self, change: &EntityChange, now: Time) -> Option<Verdict> {
-        let picture::Outcome::Changed { state, verdict: VerdictChange::Changed } = &change.outcome
-        else {
-            return None;
-        };
+    /// Where the core stands.
+    fn position(&self) -> v1::Position {
         let as_of = Some(self.hub.as_of().to_wire());
-        let position = v1::Position { as_of, ..self.hub.position().to_wire() };
-        let verdict = state.verdict.clone().filter(|_| tell::is_told(state))?;
-        let at = verdict.since.as_ref().map_or(now, Time::from_wire);
-        Some(Verdict { entity: change.entity.clone(), judged: Judged { verdict, at, position } })
+        v1::Position { as_of, ..self.hub.position().to_wire() }
     }
 
     fn ask_repair(&mut self, ask: Ask) {
@@ -359,6 +356,27 @@ impl Loop {
         let at = self.hub.recheck_at()?;
         Some(Instant::now() + at.since(self.now()))
     }
+}
+
+/// What is to be told of a change: the verdict over all clusters, or `None` where that holds no more and nothing is to be told.
+/// Handed over also where it is the same as before, since the one before may not have been told: the teller knows.
+fn verdict(
+    change: &EntityChange,
+    position: &v1::Position,
+    now: Time,
+) -> Option<(EntityRef, Option<Box<Judged>>)> {
+    let judged = match &change.outcome {
+        picture::Outcome::Changed { state, verdict: _ } => {
+            let verdict = state.verdict.clone().filter(|_| tell::is_told(state));
+            verdict.map(|verdict| {
+                let at = verdict.since.as_ref().map_or(now, Time::from_wire);
+                Box::new(Judged { verdict, at, position: position.clone() })
+            })
+        }
+        picture::Outcome::Removed => None,
+        picture::Outcome::Touched => return None,
+    };
+    Some((change.entity.clone(), judged))
 }
 
 /// A change as the view takes it.

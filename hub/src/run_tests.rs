@@ -12,6 +12,7 @@ use vitals_proto::{FORMAT, limits, subject, v1};
 use super::*;
 use crate::query::{Desk, HeldObjects, MayResume, ObjectFilter, ObjectPage, TreeRoot};
 use crate::read::{LostReason, Operation, SnapshotReason};
+use crate::tell::Word;
 
 const STREAM: &str = "VITALS_OBJECTS";
 
@@ -23,6 +24,7 @@ struct Fixture {
     definitions: mpsc::Sender<DefinitionsRead>,
     desk: Desk,
     asks: mpsc::Receiver<Ask>,
+    words: mpsc::Receiver<Word>,
     answers: mpsc::Sender<Asked>,
     view: Arc<View>,
     clusters: watch::Receiver<Clusters>,
@@ -30,7 +32,9 @@ struct Fixture {
     stopping: CancellationToken,
     began: Instant,
     sequence: u64,
-    sums: Sums,
+    /// What each cluster's agent said exists.
+    sums: BTreeMap<&'static str, Sums>,
+    held: BTreeMap<String, Digest>,
 }
 
 impl Fixture {
@@ -43,12 +47,13 @@ impl Fixture {
         let (clusters_out, clusters) = watch::channel(Clusters::default());
         let (readiness_out, readiness) = watch::channel(Readiness::NotReady(String::new()));
         let view = Arc::new(View::default());
+        let (verdicts, words) = Verdicts::new();
         let outputs = Outputs {
             view: Arc::clone(&view),
             clusters: clusters_out,
             readiness: readiness_out,
             asks: asks_out,
-            verdicts: crate::tell::Verdicts::new().0,
+            verdicts,
             metrics: CoreMetrics::default(),
         };
         let hub = Hub::new(Settings { rules: Rules::ALL, streams: vec![STREAM.into()] });
@@ -65,6 +70,7 @@ impl Fixture {
             definitions,
             desk,
             asks,
+            words,
             answers,
             view,
             clusters,
@@ -72,7 +78,8 @@ impl Fixture {
             stopping,
             began,
             sequence: 0,
-            sums: Sums::default(),
+            sums: BTreeMap::from([("eu-1", Sums::default())]),
+            held: BTreeMap::new(),
         };
         (fixture, running)
     }
@@ -105,11 +112,23 @@ impl Fixture {
 
     /// An agent says that a Deployment with so many of three replicas is there.
     async fn deployment(&mut self, name: &str, available: i32) {
-        let cluster = "eu-1".parse().unwrap();
+        self.deployment_in("eu-1", name, available).await;
+    }
+
+    /// The same, in that cluster. One without replicas has failed its rollout.
+    async fn deployment_in(&mut self, of: &'static str, name: &str, available: i32) {
+        let cluster = of.parse().unwrap();
         let parts = KeyParts { cluster, kind: Kind::Deployment, namespace: "shop", name };
         let subject = subject::object(&ObjectKey::new(parts).unwrap());
         let meta = v1::Meta { uid: vec![7; 16].into(), generation: 1, ..Default::default() };
+        let failed = v1::Condition {
+            r#type: "Progressing".into(),
+            status: "False".into(),
+            reason: "ProgressDeadlineExceeded".into(),
+            ..Default::default()
+        };
         let deployment = v1::DeploymentFacts {
+            conditions: if available == 0 { vec![failed] } else { vec![] },
             observed_generation: 1,
             desired: 3,
             replicas: 3,
@@ -137,14 +156,19 @@ impl Fixture {
             ..Default::default()
         };
         let payload = change.encode_to_vec();
-        self.sums.add(Place::of(&subject).bucket(), Digest::of(&subject, &payload));
+        let (bucket, digest) = (Place::of(&subject).bucket(), Digest::of(&subject, &payload));
+        let sums = self.sums.entry(of).or_default();
+        if let Some(before) = self.held.insert(subject.clone(), digest) {
+            sums.remove(bucket, before);
+        }
+        sums.add(bucket, digest);
         let message = self.message(subject, payload);
         self.read(vec![message]).await;
     }
 
     /// A heartbeat with these sums.
-    async fn heartbeat(&mut self, sums: Sums) {
-        let subject = subject::heartbeat(&"eu-1".parse().unwrap(), &"main".parse().unwrap());
+    async fn heartbeat(&mut self, of: &str, sums: Sums) {
+        let subject = subject::heartbeat(&of.parse().unwrap(), &"main".parse().unwrap());
         let kinds = Kind::KNOWN.iter().map(|kind| v1::KindReport {
             kind: kind.resource().into(),
             state: v1::KindState::Complete.into(),
@@ -187,13 +211,34 @@ impl Fixture {
         waited.unwrap_or_else(|_| panic!("{what}: never"));
     }
 
-    /// Heartbeats as they should be, for so long.
+    /// Heartbeats of all clusters as they should be, for so long.
     async fn beat_for(&mut self, time: Duration) {
+        let sums = self.sums.clone();
+        self.beat_with(sums, time).await;
+    }
+
+    async fn beat_with(&mut self, sums: BTreeMap<&str, Sums>, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            self.heartbeat(self.sums.clone()).await;
+            for (cluster, sums) in &sums {
+                self.heartbeat(cluster, sums.clone()).await;
+            }
             tokio::time::sleep(limits::HEARTBEAT_INTERVAL).await;
         }
+    }
+
+    /// What the teller was handed of an entity, each status once.
+    fn handed(&mut self, name: &str) -> Vec<v1::HealthStatus> {
+        let entity = format!("workload:shop/{name}").parse().unwrap();
+        let mut handed = Vec::new();
+        while let Ok(word) = self.words.try_recv() {
+            match word {
+                Word::Judged(of, judged) if of == entity => handed.push(judged.verdict.status()),
+                Word::Judged(..) | Word::Withdrawn(_) | Word::Stands(_) => {}
+            }
+        }
+        handed.dedup();
+        handed
     }
 }
 
@@ -273,12 +318,12 @@ async fn repairs_are_asked_for_and_what_finds_no_room_counts_as_unanswered() {
         fixture.begin().await;
         fixture.deployment("web", 3).await;
         // The agent has two objects of which we know nothing, in different buckets; there is room for one request.
-        let mut sums = fixture.sums.clone();
+        let mut sums = fixture.sums["eu-1"].clone();
         for (bucket, digest) in [(3, Digest::of("a", b"")), (200, Digest::of("b", b""))] {
             sums.add(bucket, digest);
         }
         for _ in 0..3 {
-            fixture.heartbeat(sums.clone()).await;
+            fixture.heartbeat("eu-1", sums.clone()).await;
             tokio::time::sleep(limits::HEARTBEAT_INTERVAL).await;
         }
         let ask = fixture.asks.recv().await.unwrap();
@@ -286,7 +331,7 @@ async fn repairs_are_asked_for_and_what_finds_no_room_counts_as_unanswered() {
         fixture.answers.send(ask.unanswered()).await.unwrap();
         let asked = async {
             loop {
-                fixture.heartbeat(sums.clone()).await;
+                fixture.heartbeat("eu-1", sums.clone()).await;
                 match tokio::time::timeout(limits::HEARTBEAT_INTERVAL, fixture.asks.recv()).await {
                     Ok(Some(again)) if again.request.bucket != ask.request.bucket => return,
                     Ok(Some(_)) | Err(_) => {}
@@ -335,6 +380,31 @@ async fn questions_are_answered_from_what_was_settled() {
         let from = fixture.view.moment();
         let may = fixture.desk.ask(|answer| Query::MayResume { from, answer }).await;
         assert_eq!(may, Ok(MayResume::Serve));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_began_while_another_cluster_was_not_verified_is_handed_over() {
+    use v1::HealthStatus::{Degraded, Healthy, Unknown};
+    with_loop(async |fixture| {
+        fixture.begin().await;
+        for cluster in ["eu-1", "us-1"] {
+            fixture.deployment_in(cluster, "web", 3).await;
+        }
+        fixture.beat_for(Duration::from_secs(12)).await;
+        // What the agent of us-1 says exists is not what is held: after 30 s it counts as unverified.
+        let mut sums = fixture.sums.clone();
+        sums.entry("us-1").or_default().add(3, Digest::of("lost", b""));
+        fixture.beat_with(sums, Duration::from_secs(40)).await;
+        assert_eq!(fixture.status("web"), Some(Unknown));
+        fixture.deployment("web", 0).await;
+        fixture.until("broken", |it| it.status("web") == Some(Degraded)).await;
+        assert_eq!(fixture.handed("web"), [Healthy]);
+        fixture.beat_for(Duration::from_secs(12)).await;
+        fixture.deployment("web", 3).await;
+        fixture.until("well", |it| it.status("web") == Some(Healthy)).await;
+        assert_eq!(fixture.handed("web"), [Degraded, Healthy]);
     })
     .await;
 }

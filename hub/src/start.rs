@@ -32,7 +32,7 @@ use crate::repair;
 use crate::run::{Inputs, Loop, Outputs};
 use crate::serve::{self, Clusters, Security, SecurityError, Server, Sources};
 use crate::streams::{self, Streams, check_strict};
-use crate::tell::{self, Verdict, Verdicts};
+use crate::tell::{self, Verdicts, Word};
 use crate::view::View;
 use crate::watch::Shared;
 
@@ -164,7 +164,7 @@ struct Boot {
     files: Vec<PathBuf>,
     metrics: read::Metrics,
     asked: mpsc::Receiver<repair::Ask>,
-    judged: mpsc::Receiver<Verdict>,
+    judged: mpsc::Receiver<Word>,
 }
 
 impl Boot {

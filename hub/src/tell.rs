@@ -38,38 +38,41 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Name of the stream of transitions.
 const HEALTH_STREAM: &str = "VITALS_HEALTH";
 
-/// A verdict that differs from the one before.
-#[derive(Clone, Debug)]
-pub struct Verdict {
-    /// Whose.
-    pub entity: EntityRef,
-    /// What, and where the hub stood.
-    pub judged: Judged,
+/// What the loop says to the teller, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Word {
+    /// A verdict, and where the hub stood.
+    Judged(EntityRef, Box<Judged>),
+    /// What holds of an entity now is not to be told.
+    Withdrawn(EntityRef),
+    /// The hub stands there, and all that it said before holds there.
+    Stands(v1::Position),
 }
 
 /// Where the loop puts verdicts. Never makes it wait: what the teller cannot take yet is kept, the latest of each entity.
 #[derive(Debug)]
 pub struct Verdicts {
-    sender: mpsc::Sender<Verdict>,
-    waiting: BTreeMap<EntityRef, Judged>,
+    sender: mpsc::Sender<Word>,
+    /// `None`: it is not to be told.
+    waiting: BTreeMap<EntityRef, Option<Box<Judged>>>,
 }
 
 impl Verdicts {
     /// With the queue that [`run`] reads.
-    pub fn new() -> (Self, mpsc::Receiver<Verdict>) {
+    pub fn new() -> (Self, mpsc::Receiver<Word>) {
         let (sender, receiver) = mpsc::channel(VERDICTS_WAITING_MAX);
         (Self { sender, waiting: BTreeMap::new() }, receiver)
     }
 
-    /// Hands over as much as there is room for, in order for each entity.
-    pub fn hand(&mut self, verdicts: impl Iterator<Item = Verdict>) {
+    /// Hands over as much as there is room for, in order for each entity. `None`: its verdict is not to be told.
+    pub fn hand(&mut self, verdicts: impl IntoIterator<Item = (EntityRef, Option<Box<Judged>>)>) {
         while let Some((entity, judged)) = self.waiting.pop_first() {
             if let Err(entity) = self.try_send(entity, judged) {
                 tracing::debug!(%entity, "verdicts wait to be told");
                 break;
             }
         }
-        for Verdict { entity, judged } in verdicts {
+        for (entity, judged) in verdicts {
             if self.waiting.is_empty() {
                 // What has no room is kept by `try_send`.
                 self.try_send(entity, judged).ok();
@@ -79,23 +82,42 @@ impl Verdicts {
         }
     }
 
-    fn try_send(&mut self, entity: EntityRef, judged: Judged) -> Result<(), EntityRef> {
-        self.sender.try_send(Verdict { entity, judged }).map_err(|error| {
-            let Verdict { entity, judged } = match error {
-                mpsc::error::TrySendError::Full(verdict)
-                | mpsc::error::TrySendError::Closed(verdict) => verdict,
+    /// Says where the hub stands, once all verdicts are handed over. Where there is no room it is said the next time.
+    pub fn stand(&self, position: v1::Position) {
+        if self.waiting.is_empty() {
+            self.sender.try_send(Word::Stands(position)).ok();
+        }
+    }
+
+    fn try_send(
+        &mut self,
+        entity: EntityRef,
+        judged: Option<Box<Judged>>,
+    ) -> Result<(), EntityRef> {
+        let word = match judged {
+            Some(judged) => Word::Judged(entity, judged),
+            None => Word::Withdrawn(entity),
+        };
+        self.sender.try_send(word).or_else(|error| {
+            let (mpsc::error::TrySendError::Full(word) | mpsc::error::TrySendError::Closed(word)) =
+                error;
+            let (entity, judged) = match word {
+                Word::Judged(entity, judged) => (entity, Some(judged)),
+                Word::Withdrawn(entity) => (entity, None),
+                Word::Stands(_) => return Ok(()),
             };
             self.waiting.insert(entity.clone(), judged);
-            entity
+            Err(entity)
         })
     }
 }
 
 /// Whether a verdict is told. What a hub does not see itself is no news of the entity: it was never verified here, or the hub
-/// is cut from NATS.
+/// is cut from NATS. An entity without objects has no cluster that says so: its own verdict does.
 pub fn is_told(entity: &v1::Entity) -> bool {
-    entity.clusters.iter().all(|cluster| {
-        let freshness = cluster.verdict.as_ref().and_then(|verdict| verdict.freshness.as_ref());
+    let clusters = entity.clusters.iter().map(|cluster| cluster.verdict.as_ref());
+    clusters.chain([entity.verdict.as_ref()]).all(|verdict| {
+        let freshness = verdict.and_then(|verdict| verdict.freshness.as_ref());
         match freshness.map(v1::Freshness::state).unwrap_or_default() {
             v1::FreshnessState::Unspecified
             | v1::FreshnessState::Unverified
@@ -112,7 +134,7 @@ pub fn is_told(entity: &v1::Entity) -> bool {
 /// Tells until shutdown.
 pub async fn run(
     context: Context,
-    mut verdicts: mpsc::Receiver<Verdict>,
+    mut words: mpsc::Receiver<Word>,
     stopping: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
     let teller = tokio::select! {
@@ -123,8 +145,8 @@ pub async fn run(
     loop {
         tokio::select! {
             () = stopping.cancelled() => return Ok(()),
-            Some(verdict) = verdicts.recv(), if shell.under_way.len() < UNDER_WAY_MAX => {
-                shell.judge(verdict);
+            Some(word) = words.recv(), if shell.under_way.len() < UNDER_WAY_MAX => {
+                shell.hear(word);
             }
             Some((entity, answer)) = shell.under_way.next() => shell.answer(&entity, answer),
         }
@@ -140,9 +162,19 @@ struct Shell {
 }
 
 impl Shell {
-    fn judge(&mut self, Verdict { entity, judged }: Verdict) {
-        let next = self.teller.judge(&entity, judged);
-        self.tell(next);
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Judged(entity, judged) => {
+                let next = self.teller.judge(&entity, *judged);
+                self.tell(next);
+            }
+            Word::Withdrawn(entity) => self.teller.withdraw(&entity),
+            Word::Stands(position) => {
+                for telling in self.teller.stand(&position) {
+                    self.tell(Some(telling));
+                }
+            }
+        }
     }
 
     fn answer(&mut self, entity: &EntityRef, answer: Answer) {
@@ -266,27 +298,65 @@ async fn load(context: &Context) -> Teller {
 mod tests {
     use super::*;
 
-    fn verdict(name: &str, at: i64) -> Verdict {
+    fn verdict(name: &str, at: i64) -> (EntityRef, Option<Box<Judged>>) {
         let judged = Judged {
             verdict: v1::Verdict::default(),
             at: vitals_hub_core::Time::from_unix_ms(at),
             position: v1::Position::default(),
         };
-        Verdict { entity: name.parse().unwrap(), judged }
+        (name.parse().unwrap(), Some(Box::new(judged)))
     }
 
     #[test]
     fn a_full_queue_keeps_the_latest_of_each_entity_and_makes_nobody_wait() {
         let (mut verdicts, mut queue) = Verdicts::new();
         verdicts.hand((0..VERDICTS_WAITING_MAX).map(|_| verdict("a", 0)));
-        verdicts.hand([verdict("a", 1), verdict("b", 2), verdict("a", 3)].into_iter());
-        assert_eq!(verdicts.waiting.len(), 2);
+        let withdrawn = ("c".parse().unwrap(), None);
+        verdicts.hand([
+            verdict("a", 1),
+            verdict("b", 2),
+            verdict("a", 3),
+            verdict("c", 4),
+            withdrawn.clone(),
+        ]);
+        assert_eq!(verdicts.waiting.len(), 3);
         while queue.try_recv().is_ok() {}
-        verdicts.hand(std::iter::empty());
+        verdicts.stand(v1::Position::default());
+        assert!(queue.try_recv().is_err(), "not all that was said before is handed over");
+        verdicts.hand([]);
+        verdicts.stand(v1::Position::default());
         let mut handed = Vec::new();
-        while let Ok(Verdict { entity, judged }) = queue.try_recv() {
-            handed.push((entity.name().to_owned(), judged.at.unix_ms()));
+        while let Ok(word) = queue.try_recv() {
+            handed.push(match word {
+                Word::Judged(entity, judged) => format!("{} {}", entity.name(), judged.at),
+                Word::Withdrawn(entity) => format!("not {}", entity.name()),
+                Word::Stands(_) => "stands".to_owned(),
+            });
         }
-        assert_eq!(handed, [("a".to_owned(), 3), ("b".to_owned(), 2)]);
+        assert_eq!(handed, ["a 3ms", "b 2ms", "not c", "stands"]);
+    }
+
+    #[test]
+    fn what_this_hub_does_not_see_is_not_told() {
+        use v1::FreshnessState::{AgentLost, Fresh, HubBlind, Unspecified, Unverified};
+        let verdict = |state: v1::FreshnessState| {
+            let freshness = v1::Freshness { state: state.into(), ..Default::default() };
+            Some(v1::Verdict { freshness: Some(freshness), ..Default::default() })
+        };
+        for (case, own, clusters, want) in [
+            ("seen", Fresh, vec![Fresh, Fresh], true),
+            ("lost, as others see too", AgentLost, vec![Fresh, AgentLost], true),
+            ("one not verified", AgentLost, vec![AgentLost, Unverified], false),
+            ("missing", Fresh, vec![], true),
+            ("without objects, at the start", Unverified, vec![], false),
+            ("without objects, and blind", HubBlind, vec![], false),
+            ("not said", Unspecified, vec![], false),
+        ] {
+            let cluster =
+                |state| v1::ClusterVerdict { verdict: verdict(state), ..Default::default() };
+            let clusters = clusters.into_iter().map(cluster).collect();
+            let entity = v1::Entity { verdict: verdict(own), clusters, ..Default::default() };
+            assert_eq!(is_told(&entity), want, "{case}");
+        }
     }
 }
