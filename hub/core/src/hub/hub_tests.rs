@@ -313,6 +313,33 @@ fn what_was_not_verified_does_not_hide_behind_a_blind_spot() {
 }
 
 #[test]
+fn what_a_scope_watches_no_more_is_a_blind_spot_though_another_scope_names_the_kind() {
+    let (mut rig, mut east, mut west) = (Rig::new(), Agent::new("east", 1), Agent::new("west", 1));
+    rig.send(east.put(&pod("a"), "1"));
+    rig.send(west.put(&pod("b"), "1"));
+    rig.beat(&mut east);
+    rig.beat(&mut west);
+    assert_eq!(rig.state(), FreshnessState::Fresh);
+    // It begins anew without pods: what it said of them before is held, and compared by nobody.
+    let mut west = west.restarted(2);
+    west.kinds.remove(&Kind::Pod);
+    for _ in 0..2 {
+        rig.beat(&mut east);
+        rig.beat(&mut west);
+    }
+    assert_eq!(rig.state(), FreshnessState::BlindSpot);
+    let freshness = rig.cluster().freshness.unwrap();
+    assert_eq!(freshness.message, "Not seen: pods (held, and not watched any more in scope west).");
+    let west_is = rig.cluster().scopes[1].freshness.as_ref().unwrap().state();
+    assert_eq!(west_is, FreshnessState::BlindSpot);
+    // East takes over what is left of it.
+    rig.send(east.put(&pod("b"), "2"));
+    rig.beat(&mut east);
+    rig.beat(&mut west);
+    assert_eq!(rig.state(), FreshnessState::Fresh);
+}
+
+#[test]
 fn a_standby_that_sees_no_api_server_does_not_silence_the_leader() {
     let (mut rig, mut leader) = (Rig::new(), Agent::new("main", 1));
     rig.send(leader.put(&pod("a"), "1"));

@@ -135,11 +135,15 @@ pub(crate) fn judge_scope(scope: &ScopeState, listening: Listening, now: Time) -
         Verified::At(_) | Verified::NothingSeen => {
             let unseen =
                 scope.reports().filter_map(|(kind, report)| Some((kind, why_unseen(report)?)));
-            let unseen = unseen.map(|(kind, why)| (kind, why.to_owned())).collect();
+            let left = scope.left_behind().map(|kind| (kind.clone(), LEFT_BEHIND));
+            let unseen = unseen.chain(left).map(|(kind, why)| (kind, why.to_owned())).collect();
             Judged::blind_spot(&unseen, now).unwrap_or_else(|| Judged::fresh(now))
         }
     }
 }
+
+/// Why a kind is not seen of which a scope's objects are held that its agent names no more: nobody compares them.
+const LEFT_BEHIND: &str = "held, and not watched any more";
 
 /// Why the agent cannot see a kind. One that is being listed is not a blind spot: what was verified of it ages. Of an absent one
 /// there is nothing to see.
@@ -170,6 +174,13 @@ fn unseen_kinds(cluster: &ClusterState) -> Unseen {
     }
     // Objects of the cluster itself are seen whole by any agent that sees them.
     unseen.retain(|kind, _| kind.is_namespaced() != Some(false) || !complete.contains(kind));
+    // That another scope names the kind proves nothing of what this one left: no sums but its own speak of it.
+    for (name, scope) in cluster.scopes() {
+        for kind in scope.left_behind() {
+            let why = || format!("{LEFT_BEHIND} in scope {name}");
+            unseen.entry(kind.clone()).or_insert_with(why);
+        }
+    }
     // Who was never heard has named nothing: that is not a blind spot, but not verified at all.
     if cluster.scopes().any(|(_, scope)| scope.heartbeat().is_some()) {
         let unnamed = Kind::KNOWN.into_iter().filter(|kind| !named.contains(kind));

@@ -3,6 +3,8 @@
 //! Joins what is per scope: epochs, sums, comparison, and the last heartbeat. Two agents of one cluster share nothing of it, or
 //! one would bury what the other watches.
 
+use std::collections::BTreeSet;
+
 use vitals_proto::{
     kind::Kind,
     v1::{self, KindState},
@@ -91,6 +93,13 @@ impl ScopeState {
     pub(crate) fn reports(&self) -> impl Iterator<Item = (Kind, &v1::KindReport)> {
         let kinds = self.heartbeat.iter().flat_map(|heartbeat| &heartbeat.said.kinds);
         kinds.map(|report| (Kind::from_resource(&report.kind), report))
+    }
+
+    /// Kinds of which its objects are held although its agent, which was heard, does not name them.
+    pub(crate) fn left_behind(&self) -> impl Iterator<Item = &Kind> {
+        let named: BTreeSet<Kind> = self.reports().map(|(kind, _)| kind).collect();
+        let is_heard = self.heartbeat.is_some();
+        self.sums.kinds().filter(move |kind| is_heard && !named.contains(kind))
     }
 
     /// Up to when all of it that can be seen was proven equal: the oldest of its kinds. What cannot be seen is a blind spot
