@@ -365,6 +365,29 @@ fn what_is_stale_is_unknown_and_keeps_what_was_known() {
 }
 
 #[test]
+fn a_service_alone_is_not_healthy_where_what_it_serves_is_not_seen() {
+    const FRONT: &str = "component:pay/front";
+    let service =
+        testing::service("eu-1", "pay/front", "app=front").labelled("app.kubernetes.io/name=front");
+    let deployment = testing::deployment("eu-1", "pay/front", "app=front")
+        .labelled("app.kubernetes.io/name=front");
+    let alone = vec![service.clone()];
+    let with_workload = vec![service, deployment];
+    for (case, objects, unseen, want) in [
+        ("all is seen", &alone, vec![Kind::Node], Healthy),
+        ("no pods", &alone, vec![Kind::Pod], Unknown),
+        ("no workloads of one kind", &alone, vec![Kind::StatefulSet], Unknown),
+        ("its workload is seen", &with_workload, vec![Kind::StatefulSet], Healthy),
+        ("its workload's pods are not", &with_workload, vec![Kind::Pod], Unknown),
+    ] {
+        let mut bench = Bench::of(objects);
+        bench.set_freshness("eu-1", FreshnessState::BlindSpot, &unseen);
+        bench.settle();
+        assert_eq!(bench.verdict(FRONT).status(), want, "{case}");
+    }
+}
+
+#[test]
 fn the_worst_cluster_stands_for_all() {
     let all: Vec<_> = [shop("eu-1"), shop("eu-2")].concat();
     let mut bench = Bench::of(&all);

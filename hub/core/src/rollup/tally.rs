@@ -280,9 +280,16 @@ impl Tally {
         }
     }
 
-    /// What would be below the kinds that there are: without it the numbers are not whole.
+    /// What would be below the kinds that there are: without it the numbers are not whole. Below a Service are its pods, and
+    /// where no workload is seen, whatever makes them: a Service alone says nothing of how what it serves does.
     fn note_kinds_below(&mut self) {
         let kinds = &mut self.kinds_that_matter;
+        if kinds.contains(&Kind::Service) {
+            kinds.insert(Kind::Pod);
+            if !kinds.iter().any(is_workload) {
+                kinds.extend(Kind::KNOWN.into_iter().filter(is_workload));
+            }
+        }
         if kinds.contains(&Kind::Deployment) {
             kinds.insert(Kind::ReplicaSet);
         }
