@@ -1,7 +1,7 @@
 //! The objects of an entity, or around one object, as a tree.
 //!
 //! Invariant: each object stands in full once; where else it hangs it is named without what hangs on it, so that the size is
-//! that of the links, whatever their shape.
+//! that of the links, whatever their shape; and no tree is deeper than [`LEVELS_MAX`].
 
 use std::collections::BTreeSet;
 
@@ -18,6 +18,10 @@ use crate::{
     },
     picture::Picture,
 };
+
+/// Most levels of a tree. Owners may go on for ever, by design or by forgery: what is deeper is named without what it owns.
+/// (Messages nest as trees do, and decoders take 100 levels at most.)
+const LEVELS_MAX: usize = 32;
 
 impl Picture {
     /// The tree of an entity; `None` where there is none of that reference.
@@ -58,7 +62,7 @@ impl Picture {
         // Services last: what they select stands in full under its owner.
         for id in owners.into_iter().chain(services).chain(others) {
             if !grower.grown.contains(&id) {
-                trees.extend(grower.grow(id, ""));
+                trees.extend(grower.grow(id, "", 1));
             }
         }
         trees.sort_by(|a, b| place(a).cmp(&place(b)));
@@ -76,11 +80,12 @@ impl Grower<'_> {
         self.graph.key(id).is_some_and(|key| matches!(key.kind(), Kind::Service))
     }
 
-    fn grow(&mut self, id: ObjectId, edge: &str) -> Option<v1::TreeNode> {
+    fn grow(&mut self, id: ObjectId, edge: &str, level: usize) -> Option<v1::TreeNode> {
         let mut node = self.node(id, edge)?;
-        if self.grown.insert(id) {
+        if level < LEVELS_MAX && self.grown.insert(id) {
             let owned = self.graph.in_order(self.graph.owned(id));
-            node.children = owned.into_iter().filter_map(|id| self.grow(id, "owns")).collect();
+            let owned = owned.into_iter().filter_map(|id| self.grow(id, "owns", level + 1));
+            node.children = owned.collect();
             if self.is_service(id) {
                 let selected = self.selected(id);
                 node.children

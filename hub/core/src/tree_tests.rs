@@ -70,3 +70,26 @@ fn owners_that_come_round_are_drawn_once() {
     assert_eq!(drawn(&tree.roots, 0).len(), 3);
     assert!(bench.picture.tree(&"workload:pay/a".parse().unwrap()).is_some());
 }
+
+#[test]
+fn owners_without_end_are_cut() {
+    fn depth(nodes: &[v1::TreeNode]) -> usize {
+        nodes.iter().map(|node| 1 + depth(&node.children)).max().unwrap_or_default()
+    }
+    let mut bench = Bench::default();
+    bench.freshen("eu-1");
+    let top = deployment("eu-1", "pay/top", "");
+    bench.put(&top);
+    let mut owner = top.clone();
+    for level in 0..10_000 {
+        let next = replica_set("eu-1", &format!("pay/{level}"), "").under(&owner);
+        bench.put(&next);
+        owner = next;
+    }
+    bench.settle();
+    let tree = bench.picture.tree_around(&top.key).unwrap();
+    assert_eq!((tree.roots.len(), depth(&tree.roots)), (1, LEVELS_MAX));
+    let tree = bench.picture.tree(&"workload:pay/top".parse().unwrap()).unwrap();
+    assert_eq!(depth(&tree.roots), LEVELS_MAX);
+    assert!(bench.picture.tree_around(&owner.key).is_some());
+}
