@@ -9,6 +9,7 @@
 
 mod input;
 mod counters;
+mod names;
 mod intake;
 mod heartbeat;
 mod resume;
@@ -132,6 +133,7 @@ impl Hub {
                 }
                 self.with_stream(stream, |state| state.end_snapshot(sequence, now));
                 self.stand_at(stream);
+                self.decide_names(stream);
                 self.stirred.extend(self.clusters.keys().cloned());
             }
             Input::Idle { stream } => self.with_stream(stream, |state| state.idle(now)),

@@ -33,9 +33,21 @@ impl Hub {
             return Err(Refusal::Foreign);
         }
         let uid = Uid::from_wire(&heartbeat.cluster_uid).map_err(|_| Refusal::Unreadable)?;
-        let epoch: Epoch = heartbeat.epoch.unwrap_or_default().into();
-        self.hear_cluster(&cluster, uid, at, now)?;
+        let beside = self.hear_cluster(&cluster, uid, at, now)?;
+        let name = cluster.clone();
+        self.in_place_of(&name, beside.as_ref(), |hub| {
+            hub.compare(heartbeat, (cluster, said_by), at, now)
+        })
+    }
 
+    fn compare(
+        &mut self,
+        heartbeat: v1::Heartbeat,
+        (cluster, said_by): (ClusterName, Scope),
+        at: &StreamPoint,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let epoch: Epoch = heartbeat.epoch.unwrap_or_default().into();
         let (listening, reading) = (self.listening(&at.stream), self.reading(&at.stream));
         let scope = self.sharing(said_by.clone());
         let of = self.clusters.get_mut(&cluster).ok_or(Refusal::TooMany)?;
@@ -58,11 +70,13 @@ impl Hub {
         if of.stream != at.stream {
             of.stream = at.stream.clone();
         }
+        let is_doubted = of.is_doubted();
         let lacking = match reading {
             Reading::Whole | Reading::Holed => self.lacking(&cluster, &scope, &differing, now),
             Reading::Snapshot => BTreeSet::new(),
         };
-        if !differing.is_empty() || !lacking.is_empty() {
+        // While it is not decided whose the name is, what is held is of several: its agent would bury what it does not know.
+        if !is_doubted && (!differing.is_empty() || !lacking.is_empty()) {
             self.ask(&cluster, &said_by, epoch, Buckets { differing, lacking }, now);
         }
         self.stirred.insert(cluster);

@@ -223,6 +223,41 @@ fn a_hub_that_starts_after_a_cluster_was_built_anew_holds_the_new_one() {
 }
 
 #[test]
+fn a_hub_that_starts_drops_nothing_for_what_another_cluster_left_between() {
+    for (case, scope) in [("in the same scope", "main"), ("in a scope of its own", "beside")] {
+        let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 9));
+        let mut gone = Agent { uid: Uid::from_text("gone"), ..Agent::new(scope, 99) };
+        rig.send(gone.put(&pod("before"), "1"));
+        rig.pass(30);
+        rig.send(agent.put(&pod("a"), "1"));
+        rig.beat(&mut agent);
+        // The cluster that has the name speaks on, so that these are refused by who listens; they stay in the stream.
+        for name in ["x", "y"] {
+            for _ in 0..6 {
+                rig.beat(&mut agent);
+            }
+            rig.send(gone.put(&pod(name), "1"));
+            rig.send(gone.delete(&pod("z")));
+            rig.send(gone.heartbeat());
+            rig.send(agent.put(&pod(&format!("beside-{name}")), "1"));
+        }
+        for _ in 0..6 {
+            rig.beat(&mut agent);
+        }
+        assert_eq!(rig.held(), Rig::exists(&agent), "{case}");
+        let mut fresh = Rig::unread(Rules::ALL, rig.stream.clone(), rig.now);
+        fresh.snapshot();
+        assert_eq!(fresh.held(), Rig::exists(&agent), "{case}");
+        assert_eq!(fresh.cluster().conflicting_uids, [""; 0], "{case}");
+        fresh.assert_sums_are_true();
+        fresh.beat(&mut agent);
+        assert_eq!((fresh.state(), fresh.asked()), (FreshnessState::Fresh, vec![]), "{case}");
+        let scopes: Vec<_> = fresh.cluster().scopes.into_iter().map(|it| it.scope).collect();
+        assert_eq!(scopes, ["main"], "{case}");
+    }
+}
+
+#[test]
 fn every_loss_of_sight_shows_within_30_s_and_ends() {
     type Break = fn(&mut Rig, &mut Agent);
     let cases: [(&str, Break, FreshnessState); 6] = [

@@ -16,14 +16,12 @@ use vitals_proto::{
     v1,
 };
 
-use super::{CLUSTERS_MAX, Hub, Message, Refusal};
+use super::{Hub, Message, Refusal};
 use crate::{
     ingest::{
-        cluster::ClusterState,
         comparison::Reading,
         envelope::{Envelope, Problem, State},
         epochs::{Listening, Rank, Standing, compare},
-        identity::Claim,
     },
     position::{StreamName, StreamPoint},
     store::{Content, NewHeld},
@@ -90,44 +88,12 @@ impl Hub {
         }
         let scope = envelope.scope.parse().map_err(|_| Refusal::Unreadable)?;
         let scope = self.sharing(scope);
-        self.hear_cluster(key.cluster(), uid, at, now)?;
-        self.order(Said { key, scope, envelope, message, at, now })
-    }
-
-    /// A message of a cluster came, under that UID.
-    pub(super) fn hear_cluster(
-        &mut self,
-        name: &ClusterName,
-        uid: Uid,
-        at: &StreamPoint,
-        now: Time,
-    ) -> Result<(), Refusal> {
-        let listening = self.listening(&at.stream);
-        if !self.clusters.contains_key(name) {
-            if self.clusters.len() >= CLUSTERS_MAX {
-                return Err(Refusal::TooMany);
-            }
-            let state = ClusterState::new(name.clone(), at.stream.clone(), now);
-            self.picture.set_freshness(name, state.freshness().clone(), &self.position, now);
-            self.clusters.insert(name.clone(), state);
-        }
-        let Some(cluster) = self.clusters.get_mut(name) else { return Ok(()) };
-        match cluster.identity.hear(uid, now, listening) {
-            Claim::Ours => Ok(()),
-            Claim::Refused => {
-                self.stirred.insert(name.clone());
-                Err(Refusal::OtherCluster)
-            }
-            Claim::Takes => {
-                cluster.begin_anew();
-                self.counters.names_taken += 1;
-                self.stirred.insert(name.clone());
-                for key in self.store.remove_cluster(name) {
-                    self.picture.remove(&key, None, at);
-                }
-                Ok(())
-            }
-        }
+        let beside = self.hear_cluster(key.cluster(), uid, at, now)?;
+        self.is_held_by(&key, beside.as_ref())?;
+        let said = Said { key: key.clone(), scope, envelope, message, at, now };
+        self.in_place_of(key.cluster(), beside.as_ref(), |hub| hub.order(said))?;
+        self.keep_beside(&key, beside.as_ref());
+        Ok(())
     }
 
     /// Whether it is newer than what is known of its object.

@@ -1,9 +1,9 @@
 //! One cluster: who it is, its scopes, and how well it is seen; and all of that as the API says it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vitals_proto::{
-    identity::{ClusterName, Scope},
+    identity::{ClusterName, ObjectKey, Scope, Uid},
     kind::Kind,
     v1::{self, FreshnessState},
 };
@@ -24,11 +24,30 @@ pub(crate) struct ClusterState {
     name: ClusterName,
     pub(crate) identity: Identity,
     scopes: BTreeMap<Scope, ScopeState>,
+    /// What others said under its name, until all was read once and it is decided whose the name is.
+    beside: BTreeMap<Uid, Beside>,
     /// The stream in which its agents speak; before they did, that of its first object.
     pub(crate) stream: StreamName,
     freshness: ClusterFreshness,
     /// As it was last said, without its times.
     said: Option<v1::Cluster>,
+}
+
+/// What another cluster said under a name that may be its own.
+#[derive(Clone, Debug, Default)]
+struct Beside {
+    scopes: BTreeMap<Scope, ScopeState>,
+    /// Its objects that are held.
+    keys: BTreeSet<ObjectKey>,
+}
+
+/// What of a cluster is not of the one that has its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Foreign {
+    /// These objects.
+    These(BTreeSet<ObjectKey>),
+    /// All objects but these.
+    AllBut(BTreeSet<ObjectKey>),
 }
 
 impl ClusterState {
@@ -37,6 +56,7 @@ impl ClusterState {
             name,
             identity: Identity::default(),
             scopes: BTreeMap::new(),
+            beside: BTreeMap::new(),
             stream,
             freshness: ClusterFreshness::never_verified(now),
             said: None,
@@ -70,6 +90,46 @@ impl ClusterState {
     /// Another cluster took the name: nothing that was said before is of it.
     pub(crate) fn begin_anew(&mut self) {
         self.scopes.clear();
+    }
+
+    /// Changes places with what `uid` said: its scopes are this cluster's, until it is called again.
+    pub(crate) fn swap(&mut self, uid: &Uid) {
+        let beside = self.beside.entry(uid.clone()).or_default();
+        std::mem::swap(&mut self.scopes, &mut beside.scopes);
+    }
+
+    /// An object of `uid` is held from now on, or no more.
+    pub(crate) fn keep_beside(&mut self, uid: &Uid, key: &ObjectKey, is_held: bool) {
+        let beside = self.beside.entry(uid.clone()).or_default();
+        if is_held {
+            beside.keys.insert(key.clone());
+        } else {
+            beside.keys.remove(key);
+        }
+    }
+
+    /// Who said an object that is held; `None` for the one that has the name.
+    pub(crate) fn holder(&self, key: &ObjectKey) -> Option<&Uid> {
+        let found = self.beside.iter().find(|(_, beside)| beside.keys.contains(key));
+        found.map(|(uid, _)| uid)
+    }
+
+    /// Whether it is to be decided whose the name is.
+    pub(crate) fn is_doubted(&self) -> bool {
+        !self.beside.is_empty()
+    }
+
+    /// Decides whose the name is. Gives what is held and not of that one.
+    pub(crate) fn decide(&mut self) -> Foreign {
+        let mut beside = std::mem::take(&mut self.beside);
+        match self.identity.decide() {
+            Some(uid) => {
+                let Beside { scopes, keys } = beside.remove(&uid).unwrap_or_default();
+                self.scopes = scopes;
+                Foreign::AllBut(keys)
+            }
+            None => Foreign::These(beside.into_values().flat_map(|it| it.keys).collect()),
+        }
     }
 
     /// Judges how well it is seen. Gives it where it is not what it was.

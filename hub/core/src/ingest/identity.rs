@@ -5,8 +5,10 @@
 //! first, the other takes the name, and all that was held goes: a cluster that was built anew under its old name is not
 //! refused for ever.
 //!
-//! The time that counts is the broker's time of messages, so that a snapshot, which brings the messages of a cluster that is
-//! long gone before those of its successor, comes to the same result as a hub that was there.
+//! The time that counts is the broker's time of messages. A first snapshot cannot tell who was silent when: of all signs of life
+//! of a cluster only the last are left in the stream, so that what another cluster left among its objects looks as if it had
+//! come after a silence. Until everything was read once nobody takes a name: what each UID said is kept beside
+//! ([`Identity::hear_at_first`]), and then decided by who spoke last ([`Identity::decide`]).
 
 use std::collections::BTreeMap;
 
@@ -40,6 +42,8 @@ pub(crate) enum Claim {
     Takes,
     /// Its cluster does not have the name.
     Refused,
+    /// It is not known yet whether its cluster has the name: what it says is kept beside what the other says.
+    Beside,
 }
 
 impl Identity {
@@ -79,6 +83,43 @@ impl Identity {
             self.challenge(uid, at);
         }
         Claim::Refused
+    }
+
+    /// The same while the streams are read for the first time.
+    pub(crate) fn hear_at_first(&mut self, uid: Uid, at: Time) -> Claim {
+        match &mut self.incumbent {
+            _ if uid.is_empty() => Claim::Ours,
+            None => {
+                self.incumbent = Some(Alive { uid, heard_at: at });
+                Claim::Ours
+            }
+            Some(incumbent) if incumbent.uid == uid => {
+                incumbent.heard_at = incumbent.heard_at.max(at);
+                Claim::Ours
+            }
+            Some(_) => {
+                let has_room = self.challengers.len() < CHALLENGERS_MAX;
+                if !has_room && !self.challengers.contains_key(&uid) {
+                    return Claim::Refused;
+                }
+                self.challenge(uid, at);
+                Claim::Beside
+            }
+        }
+    }
+
+    /// Everything was read once. Gives the UID that takes the name, where the one that was read first was silent for longer
+    /// than [`SILENCE_MAX`] when that one spoke last.
+    pub(crate) fn decide(&mut self) -> Option<Uid> {
+        let incumbent = self.incumbent.as_mut()?;
+        let last = self.challengers.iter().max_by_key(|(_, heard_at)| **heard_at);
+        let (uid, heard_at) = last.map(|(uid, heard_at)| (uid.clone(), *heard_at))?;
+        if heard_at.since(incumbent.heard_at) <= SILENCE_MAX {
+            return None;
+        }
+        self.challengers.remove(&uid);
+        *incumbent = Alive { uid: uid.clone(), heard_at };
+        Some(uid)
     }
 
     /// The broker's clock was set back: nothing was heard later than now.
@@ -151,6 +192,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_at_first_is_decided_at_its_end_by_who_spoke_last() {
+        for (case, said, want) in [
+            ("the one alone", vec![("a", 100)], (None, "a")),
+            ("built anew", vec![("a", 100), ("b", 200)], (Some("b"), "b")),
+            ("left over between", vec![("a", 100), ("b", 200), ("a", 300)], (None, "a")),
+            (
+                "left over before and between",
+                vec![("c", 50), ("a", 100), ("b", 200), ("a", 300)],
+                (Some("a"), "a"),
+            ),
+            ("both alive", vec![("a", 300), ("b", 320)], (None, "a")),
+        ] {
+            let mut identity = Identity::default();
+            for (name, unix_s) in said {
+                let claim = identity.hear_at_first(uid(name), at(unix_s));
+                let is_first = identity.uid() == Some(&uid(name));
+                assert_eq!(claim, if is_first { Claim::Ours } else { Claim::Beside }, "{case}");
+            }
+            let taken = identity.decide();
+            assert_eq!((taken, identity.uid()), (want.0.map(uid), Some(&uid(want.1))), "{case}");
+        }
+    }
+
+    #[test]
     fn a_hub_that_did_not_listen_gives_no_name_away() {
         for (case, listening, want) in [
             ("cut", Listening::Not, Claim::Refused),
@@ -171,5 +236,6 @@ mod tests {
             identity.hear(uid(&format!("b{challenger}")), at(101), Listening::Always);
         }
         assert_eq!(identity.challengers.len(), CHALLENGERS_MAX);
+        assert_eq!(identity.hear_at_first(uid("c"), at(101)), Claim::Refused);
     }
 }
