@@ -279,7 +279,7 @@ impl Loop {
                 }
             }
         }
-        let moment = Moment { position: self.hub.token_position(), as_of: self.hub.as_of() };
+        let moment = Moment { position: self.hub.token_position(now), as_of: self.hub.as_of() };
         self.outputs.view.publish(changes, moment);
         self.outputs.verdicts.hand(verdicts);
         if is_tick {

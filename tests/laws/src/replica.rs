@@ -316,7 +316,8 @@ impl Replica {
 
     /// A subscriber leaves with what it has seen; nobody can who was given no token to resume from.
     pub fn leave(&self, now: i64) -> Option<Left> {
-        let (token, as_of) = (self.hub.token_position(), Time::from_unix_ms(now));
+        let at = Time::from_unix_ms(now);
+        let (token, as_of) = (self.hub.token_position(at), at);
         let scopes = self.scopes(now);
         let given = token != Position::default();
         given.then(|| Left { entities: self.entities(), token, as_of, scopes })

@@ -595,6 +595,27 @@ fn who_may_resume() {
     assert_eq!(may(&fresh, 3, 1_005), "serve", "an agent that is lost is not waited for");
 }
 
+#[test]
+fn a_cluster_that_is_never_verified_takes_no_tokens_for_ever() {
+    let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 1));
+    rig.send(agent.put(&pod("a"), "1"));
+    rig.beat(&mut agent);
+    assert_ne!(rig.hub.token_position(rig.now), Position::default());
+    // An agent whose sums never fit: what it says exists is refused by the stream again and again.
+    let mut never = Agent::new("never", 1);
+    never.put(&pod("b"), "refused");
+    for (seconds, is_given) in [(0, false), (30, false), (35, true), (90, true)] {
+        while rig.now < at(1_005 + 5 + seconds) {
+            rig.pass(5);
+            rig.send(agent.heartbeat());
+            rig.send(never.heartbeat());
+        }
+        let token = rig.hub.token_position(rig.now);
+        assert_eq!(token != Position::default(), is_given, "after {seconds} s");
+    }
+    assert_eq!(rig.state(), FreshnessState::Unverified);
+}
+
 /// What two agents of one scope say, in any order, with losses and repeats.
 #[derive(Clone, Debug)]
 enum Step {

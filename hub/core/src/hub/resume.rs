@@ -4,13 +4,13 @@
 //! happened since: it read that far, in the same history, with nothing skipped, and what it held from before its own snapshot
 //! has been proven. Otherwise the reader waits a little, or begins anew, and is told why.
 
-use vitals_proto::limits::TOMBSTONE_TTL;
+use vitals_proto::limits::{TOMBSTONE_TTL, VERIFIED_AGE_MAX};
 
 use crate::{
     ingest::{
         cluster,
         comparison::Reading,
-        scope::Verified,
+        scope::{ScopeState, Verified},
         stream::{OwnSnapshot, StreamState},
     },
     position::{Position, StreamPoint},
@@ -54,19 +54,19 @@ impl Hub {
             wait =
                 wait.or_else(|| Some(MayResume::Wait("definitions are not read yet".to_owned())));
         }
-        wait.unwrap_or_else(|| self.are_clusters_proven())
+        wait.unwrap_or_else(|| self.are_clusters_proven(now))
     }
 
     /// From where a reader may go on that has been sent all that is settled here. Empty, so that every hub answers with a new
     /// snapshot, while this hub has not proven what it shows: what it lacks would be sent by nobody, neither here, where it
     /// comes by repair but was touched before, nor at a hub that had it all the time.
     #[must_use]
-    pub fn token_position(&self) -> Position {
+    pub fn token_position(&self, now: Time) -> Position {
         let is_whole = self
             .streams
             .values()
             .all(|stream| stream.own_snapshot().is_some() && stream.reading() != Reading::Snapshot);
-        match self.are_clusters_proven() {
+        match self.are_clusters_proven(now) {
             MayResume::Serve if is_whole => self.position.clone(),
             MayResume::Serve | MayResume::Wait(_) | MayResume::Snapshot(_) => Position::default(),
         }
@@ -99,19 +99,26 @@ impl Hub {
     }
 
     /// What was held before this replica's own snapshot may have gone unseen, until the sums say otherwise.
-    fn are_clusters_proven(&self) -> MayResume {
-        for state in self.clusters.values() {
+    fn are_clusters_proven(&self, now: Time) -> MayResume {
+        for state in self.clusters.values().filter(|it| cluster::is_live(it.freshness().state)) {
             let own = self.streams.get(&state.stream).and_then(StreamState::own_snapshot);
-            let proven = match (own, state.verified()) {
-                (_, Verified::NothingSeen) => true,
-                (Some(OwnSnapshot { ended_at, .. }), Verified::At(at)) => at >= ended_at,
-                (None, _) | (_, Verified::Never) => false,
-            };
-            if !proven && cluster::is_live(state.freshness().state) {
+            let is_waited_for = |scope: &ScopeState| own.is_none_or(|own| waits(scope, own, now));
+            if state.scopes().any(|(_, scope)| is_waited_for(scope)) {
                 return MayResume::Wait(format!("cluster {} is not verified yet", state.name()));
             }
         }
         MayResume::Serve
+    }
+}
+
+/// Whether a scope is to be verified before anybody resumes. One that never was is not waited for for ever, or a single agent
+/// that cannot be verified would take the resume tokens from all readers: its entities are Unknown here, and touched when that
+/// changes.
+fn waits(scope: &ScopeState, own: OwnSnapshot, now: Time) -> bool {
+    match scope.verified() {
+        Verified::NothingSeen => false,
+        Verified::At(at) => at < own.ended_at,
+        Verified::Never => now.since(own.ended_at.max(scope.first_heard_at())) <= VERIFIED_AGE_MAX,
     }
 }
 

@@ -89,6 +89,11 @@ impl ScopeState {
         self.heartbeat.as_ref().map_or(self.first_heard_at, |heartbeat| heartbeat.at)
     }
 
+    /// When it was first heard of, by the broker's clock.
+    pub(crate) fn first_heard_at(&self) -> Time {
+        self.first_heard_at
+    }
+
     /// What the agent said of each kind.
     pub(crate) fn reports(&self) -> impl Iterator<Item = (Kind, &v1::KindReport)> {
         let kinds = self.heartbeat.iter().flat_map(|heartbeat| &heartbeat.said.kinds);
