@@ -322,12 +322,16 @@ impl Loop {
         }
     }
 
+    /// A part is not said as the whole.
     fn say_clusters(&self, now: Time) {
-        let clusters = self.hub.clusters(now);
+        if !self.hub.is_ready() {
+            return;
+        }
+        let clusters = Clusters::Read(Arc::new(self.hub.clusters(now)));
         self.outputs.clusters.send_if_modified(|said| {
-            let is_new = **said != clusters;
+            let is_new = *said != clusters;
             if is_new {
-                *said = Arc::new(clusters);
+                *said = clusters;
             }
             is_new
         });

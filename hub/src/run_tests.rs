@@ -196,7 +196,9 @@ impl Fixture {
     }
 
     fn freshness(&self) -> v1::FreshnessState {
-        let clusters = self.clusters.borrow();
+        let Clusters::Read(clusters) = &*self.clusters.borrow() else {
+            return v1::FreshnessState::Unspecified;
+        };
         let cluster = clusters.first().and_then(|cluster| cluster.freshness.as_ref());
         cluster.map_or(v1::FreshnessState::Unspecified, v1::Freshness::state)
     }
@@ -267,6 +269,21 @@ async fn what_is_read_becomes_what_is_seen() {
         assert_eq!(fixture.status("web"), Some(v1::HealthStatus::Healthy));
         fixture.deployment("web", 1).await;
         fixture.until("changed", |it| it.status("web") != Some(v1::HealthStatus::Healthy)).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_the_clusters_is_not_said_as_the_whole() {
+    with_loop(async |fixture| {
+        let reason = SnapshotReason::First;
+        let begin = ReadItem::SnapshotBegin { incarnation_unix_ns: 1, last_sequence: 9, reason };
+        fixture.read(vec![begin]).await;
+        fixture.deployment("web", 3).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(*fixture.clusters.borrow(), Clusters::Unread);
+        fixture.read(vec![ReadItem::SnapshotEnd { sequence: 9 }]).await;
+        fixture.until("said", |it| *it.clusters.borrow() != Clusters::Unread).await;
     })
     .await;
 }

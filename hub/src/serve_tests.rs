@@ -227,6 +227,8 @@ async fn errors_have_their_codes_and_say_what_to_do() {
     let status = entities.get_entity(get("shop")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("reading VITALS_OBJECTS"), "{status}");
+    let status = objects.list_objects(v1::ListObjectsRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "a part is not given as the whole");
 }
 
 #[tokio::test]

@@ -18,8 +18,26 @@ use super::limits::{Gate, Permit};
 /// Between two times that a watch says all clusters again.
 const ALL_INTERVAL: Duration = Duration::from_secs(15);
 
-/// All clusters, ordered by slug.
-pub type Clusters = Arc<Vec<v1::Cluster>>;
+/// What is known of the clusters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Clusters {
+    /// The streams are being read for the first time: what is known is a part, and is not given as the whole.
+    #[default]
+    Unread,
+    /// All clusters, ordered by slug.
+    Read(Arc<Vec<v1::Cluster>>),
+}
+
+impl Clusters {
+    fn all(&self) -> Result<Arc<Vec<v1::Cluster>>, Error> {
+        match self {
+            Self::Read(clusters) => Ok(Arc::clone(clusters)),
+            Self::Unread => {
+                Err(Error::NotReady("it is reading the objects for the first time".to_owned()))
+            }
+        }
+    }
+}
 
 /// Serves clusters.
 #[derive(Clone, Debug)]
@@ -34,7 +52,7 @@ impl ClusterService for ClusterReader {
         &self,
         _: Request<v1::ListClustersRequest>,
     ) -> Result<Response<v1::ListClustersResponse>, Status> {
-        let clusters = Arc::clone(&self.clusters.borrow());
+        let clusters = self.clusters.borrow().all()?;
         Ok(Response::new(v1::ListClustersResponse { clusters: clusters.to_vec() }))
     }
 
@@ -44,6 +62,7 @@ impl ClusterService for ClusterReader {
         &self,
         request: Request<v1::WatchClustersRequest>,
     ) -> Result<Response<Self::WatchClustersStream>, Status> {
+        self.clusters.borrow().all()?;
         let permit = self.gate.open(request.remote_addr()).map_err(Error::from)?;
         let watch = ClusterWatch {
             clusters: self.clusters.clone(),
@@ -76,7 +95,8 @@ impl ClusterWatch {
     /// What is to be said next; `None` at the end of the hub.
     async fn next(&mut self) -> Option<v1::WatchClustersResponse> {
         loop {
-            let clusters = Arc::clone(&self.clusters.borrow_and_update());
+            // What was read once stays read.
+            let clusters = self.clusters.borrow_and_update().all().ok()?;
             let is_all = Instant::now() >= self.all_at;
             if is_all {
                 self.all_at = Instant::now() + ALL_INTERVAL;
@@ -135,10 +155,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_first_then_what_changed_in_more_than_times_then_all_again() {
-        let (sender, clusters) =
-            watch::channel(Arc::new(vec![cluster("a", 1, 1), cluster("b", 1, 1)]));
+        let read = |clusters| Clusters::Read(Arc::new(clusters));
+        let (sender, clusters) = watch::channel(Clusters::default());
         let gate = Gate::new(Limits::default(), ServeMetrics::default());
         let reader = ClusterReader { clusters, gate };
+        let request = Request::new(v1::WatchClustersRequest {});
+        let refused = reader.watch_clusters(request).await.err().unwrap();
+        assert_eq!(refused.code(), tonic::Code::Unavailable, "not all is read");
+        let request = Request::new(v1::ListClustersRequest {});
+        let refused = reader.list_clusters(request).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unavailable, "not all is read");
+        sender.send_replace(read(vec![cluster("a", 1, 1), cluster("b", 1, 1)]));
         let request = Request::new(v1::WatchClustersRequest {});
         let mut steps = reader.watch_clusters(request).await.unwrap().into_inner();
         let mut next = async || {
@@ -150,13 +177,13 @@ mod tests {
             Ok::<_, Status>((named(step.clusters), step.removed.join(" ")))
         };
         assert_eq!(next().await.unwrap(), ("a:1 b:1".into(), String::new()));
-        sender.send_replace(Arc::new(vec![cluster("a", 1, 2), cluster("b", 2, 2)]));
+        sender.send_replace(read(vec![cluster("a", 1, 2), cluster("b", 2, 2)]));
         assert_eq!(
             next().await.unwrap(),
             ("b:2".into(), String::new()),
             "times alone are not said"
         );
-        sender.send_replace(Arc::new(vec![cluster("b", 2, 3)]));
+        sender.send_replace(read(vec![cluster("b", 2, 3)]));
         assert_eq!(next().await.unwrap(), (String::new(), "a".into()));
         let began = Instant::now();
         assert_eq!(next().await.unwrap(), ("b:2".into(), String::new()));

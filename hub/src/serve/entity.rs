@@ -28,26 +28,27 @@ pub(super) struct Entities {
 }
 
 impl Entities {
-    fn check_ready(&self) -> Result<(), Error> {
-        match &*self.shared.readiness.borrow() {
-            Readiness::Ready => Ok(()),
-            Readiness::NotReady(reason) => Err(Error::NotReady(reason.clone())),
-        }
-    }
-
     fn entity(&self, entity: &EntityRef) -> Result<v1::Entity, Error> {
-        self.check_ready()?;
+        check_ready(&self.shared)?;
         self.shared.view.entity(entity).ok_or_else(|| not_found(entity))
     }
 
     async fn tree(&self, root: TreeRoot) -> Result<v1::GetEntityTreeResponse, Error> {
-        self.check_ready()?;
+        check_ready(&self.shared)?;
         let ask = |answer| Query::Tree { root: root.clone(), answer };
         let tree = self.shared.desk.ask(ask).await?;
         tree.ok_or_else(|| match &root {
             TreeRoot::Entity(entity) => not_found(entity),
             TreeRoot::Object(object) => not_held(object),
         })
+    }
+}
+
+/// Before all is read once, a part would be given as the whole.
+pub(super) fn check_ready(shared: &Shared) -> Result<(), Error> {
+    match &*shared.readiness.borrow() {
+        Readiness::Ready => Ok(()),
+        Readiness::NotReady(reason) => Err(Error::NotReady(reason.clone())),
     }
 }
 
@@ -85,7 +86,7 @@ impl EntityService for Entities {
     ) -> Result<Response<v1::ListEntitiesResponse>, Status> {
         let v1::ListEntitiesRequest { filter, page_size: count, page_token } = request.into_inner();
         let filter = Filter::parse(filter.unwrap_or_default()).map_err(Error::from)?;
-        self.check_ready()?;
+        check_ready(&self.shared)?;
         let after = match page_token.as_str() {
             "" => None,
             token => Some(token.parse::<EntityRef>().map_err(|_| {
@@ -180,7 +181,7 @@ impl EntityService for Entities {
         request: Request<v1::ExplainObjectRequest>,
     ) -> Result<Response<v1::ExplainObjectResponse>, Status> {
         let object = object_key(request.into_inner().object)?;
-        self.check_ready()?;
+        check_ready(&self.shared)?;
         let ask = |answer| Query::Explain { object: object.clone(), answer };
         let explained = self.shared.desk.ask(ask).await.map_err(Error::from)?;
         Ok(Response::new(explained.ok_or_else(|| not_held(&object))?))

@@ -8,6 +8,7 @@ use vitals_proto::identity::ObjectKey;
 use vitals_proto::subject::{self, Published};
 use vitals_proto::v1::{self, object_service_server::ObjectService};
 
+use super::entity::check_ready;
 use super::error::Error;
 use super::{page_size, unimplemented_stream};
 use crate::query::{HeldObjects, ObjectFilter, ObjectPage, Query};
@@ -41,6 +42,7 @@ impl ObjectService for Objects {
             "" => None,
             token => Some(read_token(token)?),
         };
+        check_ready(&self.shared)?;
         let page = ObjectPage { filter, after, count: page_size(count) };
         let ask = |answer| Query::Objects { page, answer };
         let HeldObjects { objects, next } = self.shared.desk.ask(ask).await.map_err(Error::from)?;
