@@ -153,6 +153,7 @@ pub struct CoreMetrics {
     repairs_unanswered: Counter,
     repairs_refused: Counter,
     names_taken: Counter,
+    objects_taken_over: Counter,
     /// Requests for repair for which there was no room.
     pub repairs_not_sent: Counter,
     objects: Gauge,
@@ -199,6 +200,7 @@ impl CoreMetrics {
             (&self.repairs_unanswered, counters.repairs_unanswered),
             (&self.repairs_refused, counters.repairs_refused),
             (&self.names_taken, counters.names_taken),
+            (&self.objects_taken_over, counters.objects_taken_over),
         ] {
             raise(metric, count);
         }
@@ -290,6 +292,11 @@ impl CoreMetrics {
                 &self.repairs_not_sent,
             ),
             ("names_taken", "Clusters whose name another one took", &self.names_taken),
+            (
+                "objects_taken_over",
+                "Objects that one scope took over from another: many where scopes overlap",
+                &self.objects_taken_over,
+            ),
         ] {
             hub.register(name, help, metric.clone());
         }

@@ -268,6 +268,12 @@ impl Loop {
                 }
                 Effect::Cluster(_) => clusters_changed = true,
                 Effect::AskRepair { cluster, request } => self.ask_repair(Ask { cluster, request }),
+                Effect::ScopesOverlap { cluster, scopes: [one, other], object } => {
+                    tracing::warn!(
+                        %cluster, %one, %other, %object,
+                        "two scopes say one object: unless it has just moved, let each watch namespaces of its own"
+                    );
+                }
                 Effect::HubBlind { stream, since, reason } => {
                     let since = since.unix_ms();
                     tracing::warn!(%stream, since_unix_ms = since, reason, "blind");

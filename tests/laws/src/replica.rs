@@ -294,7 +294,10 @@ impl Replica {
                     }
                 },
                 Effect::AskRepair { request, .. } => self.asked.push(request),
-                Effect::Cluster(_) | Effect::HubBlind { .. } | Effect::HubSees { .. } => {}
+                Effect::Cluster(_)
+                | Effect::ScopesOverlap { .. }
+                | Effect::HubBlind { .. }
+                | Effect::HubSees { .. } => {}
             }
         }
     }

@@ -75,6 +75,8 @@ pub struct Counters {
     pub repairs_refused: u64,
     /// Clusters whose name another one took.
     pub names_taken: u64,
+    /// Objects that one scope took over from another. Now and then where a namespace moves; again and again where scopes overlap.
+    pub objects_taken_over: u64,
     refused: [u64; Refusal::ALL.len()],
 }
 

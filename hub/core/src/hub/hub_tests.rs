@@ -163,8 +163,21 @@ fn scopes_do_not_touch_each_other() {
         assert_eq!(rig.asked(), []);
     }
     assert_eq!(rig.state(), FreshnessState::Fresh);
-    // What moves from one to the other is held once, and counts once.
+    // What moves from one to the other is held once, and counts once; and is said once.
+    rig.effects.clear();
     rig.send(west.put(&pod("a"), "2"));
+    rig.send(east.put(&pod("a"), "3"));
+    rig.send(west.put(&pod("a"), "4"));
+    let [Effect::ScopesOverlap { scopes, object, .. }] = &rig
+        .effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::ScopesOverlap { .. }))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("not said once: {:?}", rig.effects)
+    };
+    assert_eq!((scopes.each_ref().map(Scope::as_str), object), (["east", "west"], &pod("a")));
+    assert_eq!(rig.hub.counters().objects_taken_over, 3);
     rig.assert_sums_are_true();
     rig.send(east.delete(&pod("a")));
     assert_eq!(rig.held(), Rig::exists(&west));

@@ -1,7 +1,7 @@
 //! What goes into the core, and what must happen then.
 
 use vitals_proto::{
-    identity::{ClusterName, Scope},
+    identity::{ClusterName, ObjectKey, Scope},
     v1,
 };
 
@@ -107,6 +107,15 @@ pub enum Effect {
         cluster: ClusterName,
         /// What it is asked.
         request: v1::RepairRequest,
+    },
+    /// Two scopes of a cluster say the same object. Said once for each two.
+    ScopesOverlap {
+        /// Of which cluster.
+        cluster: ClusterName,
+        /// The scopes, in order.
+        scopes: [Scope; 2],
+        /// The first object of which it was seen.
+        object: ObjectKey,
     },
     /// This hub is cut from a stream.
     HubBlind {

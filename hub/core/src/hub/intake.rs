@@ -16,7 +16,7 @@ use vitals_proto::{
     v1,
 };
 
-use super::{Hub, Message, Refusal};
+use super::{Effect, Hub, Message, Refusal};
 use crate::{
     ingest::{
         comparison::Reading,
@@ -170,6 +170,9 @@ impl Hub {
             (Some(facts), Some(_)) => Content::Facts(facts),
             (Some(_), None) | (None, _) => Content::Opaque,
         };
+        if let Some(held) = held.as_ref().filter(|held| held.scope != *scope) {
+            self.note_overlap(key, &held.scope, scope);
+        }
         let digest = Digest::of(message.subject, message.payload);
         let bucket = match &held {
             Some(held) => held.bucket,
@@ -206,6 +209,17 @@ impl Hub {
         self.counters.opaque += u64::from(content == Content::Opaque);
         self.picture.upsert(key, decoded.as_ref(), at, *now);
         Ok(())
+    }
+
+    /// Each of two scopes that watch one object takes it from the other at every change, so that neither is ever verified for
+    /// long: the operator must hear of it.
+    fn note_overlap(&mut self, key: &ObjectKey, before: &Scope, after: &Scope) {
+        self.counters.objects_taken_over += 1;
+        let Some(cluster) = self.clusters.get_mut(key.cluster()) else { return };
+        if let Some(scopes) = cluster.overlap(before, after) {
+            let (cluster, object) = (key.cluster().clone(), key.clone());
+            self.effects.push(Effect::ScopesOverlap { cluster, scopes, object });
+        }
     }
 
     fn bury(&mut self, said: &Said<'_>, held: Option<Counted>, rank: Rank, tombstone: &[u8]) {

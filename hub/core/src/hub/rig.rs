@@ -308,6 +308,7 @@ impl Rig {
             Effect::AskRepair { request, .. } => Some(request.clone()),
             Effect::Entity(_)
             | Effect::Cluster(_)
+            | Effect::ScopesOverlap { .. }
             | Effect::HubBlind { .. }
             | Effect::HubSees { .. } => None,
         });

@@ -18,6 +18,9 @@ use crate::{freshness::ClusterFreshness, position::StreamName, time::Time};
 /// Most scopes of a cluster. Messages of more are refused and counted.
 pub(crate) const SCOPES_MAX: usize = 256;
 
+/// Most pairs of scopes of a cluster that are said to overlap. Of more nobody needs to hear.
+const OVERLAPS_MAX: usize = 256;
+
 /// One cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterState {
@@ -26,6 +29,8 @@ pub(crate) struct ClusterState {
     scopes: BTreeMap<Scope, ScopeState>,
     /// What others said under its name, until all was read once and it is decided whose the name is.
     beside: BTreeMap<Uid, Beside>,
+    /// Scopes of which one took over an object of the other.
+    overlaps: BTreeSet<[Scope; 2]>,
     /// The stream in which its agents speak; before they did, that of its first object.
     pub(crate) stream: StreamName,
     freshness: ClusterFreshness,
@@ -57,6 +62,7 @@ impl ClusterState {
             identity: Identity::default(),
             scopes: BTreeMap::new(),
             beside: BTreeMap::new(),
+            overlaps: BTreeSet::new(),
             stream,
             freshness: ClusterFreshness::never_verified(now),
             said: None,
@@ -90,6 +96,14 @@ impl ClusterState {
     /// Another cluster took the name: nothing that was said before is of it.
     pub(crate) fn begin_anew(&mut self) {
         self.scopes.clear();
+    }
+
+    /// One scope took over an object of the other. Gives the two where that is news.
+    pub(crate) fn overlap(&mut self, one: &Scope, other: &Scope) -> Option<[Scope; 2]> {
+        let mut scopes = [one.clone(), other.clone()];
+        scopes.sort_unstable();
+        let is_news = self.overlaps.len() < OVERLAPS_MAX && self.overlaps.insert(scopes.clone());
+        is_news.then_some(scopes)
     }
 
     /// Changes places with what `uid` said: its scopes are this cluster's, until it is called again.
