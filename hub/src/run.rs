@@ -6,7 +6,9 @@
 //!
 //! Time: a message counts at the broker's time of it; everything else at the [`BrokerClock`]'s.
 
-use std::collections::{BTreeMap, VecDeque};
+mod known;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,6 @@ use vitals_runtime::http::Readiness;
 
 use crate::answer;
 use crate::clock::BrokerClock;
-use crate::definitions::Definition;
 use crate::kv_definitions::DefinitionsRead;
 use crate::metrics::CoreMetrics;
 use crate::query::Query;
@@ -32,6 +33,7 @@ use crate::repair::{Ask, Asked};
 use crate::serve::Clusters;
 use crate::tell::{self, Verdicts};
 use crate::view::{Change, Moment, Outcome, View};
+use known::Known;
 
 /// Between two ticks: so much later, at most, is a silence noticed.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
@@ -96,8 +98,7 @@ pub struct Loop {
     hub: Hub,
     clock: BrokerClock,
     outputs: Outputs,
-    /// All definitions; `None` before they were read once.
-    definitions: Option<BTreeMap<EntityRef, Definition>>,
+    definitions: Known,
     /// Questions to be answered when all is settled.
     queries: VecDeque<Query>,
 }
@@ -110,7 +111,7 @@ pub struct Unfed;
 impl Loop {
     /// Around a core that has read nothing.
     pub fn new(hub: Hub, clock: BrokerClock, outputs: Outputs) -> Self {
-        Self { hub, clock, outputs, definitions: None, queries: VecDeque::new() }
+        Self { hub, clock, outputs, definitions: Known::default(), queries: VecDeque::new() }
     }
 
     /// Runs until shutdown.
@@ -150,6 +151,10 @@ impl Loop {
         {
             items += self.take(Event::Read(batch));
         }
+        while let Ok(read) = inputs.definitions.try_recv() {
+            self.take(Event::Defined(read));
+        }
+        self.define();
         while self.queries.len() < QUERIES_PER_SETTLE_MAX
             && let Ok(query) = inputs.queries.try_recv()
         {
@@ -168,7 +173,7 @@ impl Loop {
                 count
             }
             Event::Defined(read) => {
-                self.define(read);
+                self.definitions.read(read);
                 1
             }
             Event::Repaired(asked) => {
@@ -213,32 +218,12 @@ impl Loop {
         self.hub.apply(Input::Message { stream, message }, *published_at);
     }
 
-    fn define(&mut self, read: DefinitionsRead) {
-        let revision = match read {
-            DefinitionsRead::All { revision, definitions } => {
-                self.definitions = Some(definitions);
-                revision
-            }
-            DefinitionsRead::Changed { revision, definitions } => {
-                let known = self.definitions.get_or_insert_default();
-                for (entity, definition) in definitions {
-                    match definition {
-                        Some(definition) => known.insert(entity, definition),
-                        None => known.remove(&entity),
-                    };
-                }
-                revision
-            }
-            DefinitionsRead::Lost { reason } => {
-                // What is known stays: definitions do not become wrong by not being seen.
-                tracing::warn!(%reason, "cannot see the definitions");
-                return;
-            }
-        };
-        let known = self.definitions.iter().flat_map(BTreeMap::values);
-        let definitions = known.map(|definition| definition.wire.clone()).collect();
-        let now = self.now();
-        self.hub.apply(Input::Definitions { definitions, revision }, now);
+    /// Tells the core what was read of definitions since the last time.
+    fn define(&mut self) {
+        if let Some((definitions, revision)) = self.definitions.take() {
+            let now = self.now();
+            self.hub.apply(Input::Definitions { definitions, revision }, now);
+        }
     }
 
     fn repaired(&mut self, asked: &Asked) {
@@ -345,7 +330,7 @@ impl Loop {
 
     fn say_readiness(&self) {
         let not_ready = |reason: &str| Readiness::NotReady(reason.to_owned());
-        let readiness = match (self.hub.is_ready(), self.definitions.is_some()) {
+        let readiness = match (self.hub.is_ready(), self.definitions.is_read()) {
             (false, _) => not_ready("it is reading the objects for the first time"),
             (true, false) => not_ready("it is reading the definitions of entities"),
             (true, true) => Readiness::Ready,

@@ -1,5 +1,7 @@
 //! The loop, fed by hand: what the readers say becomes what clients see.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 use vitals_hub_core::Settings;
