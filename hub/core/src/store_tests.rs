@@ -99,6 +99,21 @@ proptest! {
             store.objects(&"eu-1".parse().unwrap()).map(|held| (held.key(), held.counter())).collect();
         prop_assert_eq!(&held, &model);
         prop_assert_eq!(store.len(), model.len());
+        prop_assert_eq!(store.bytes().facts, model.len() * 8);
+        // What is kept up to date is what is held: another store of the same objects says the same, but for its free places.
+        let mut anew = Store::default();
+        for (key, counter) in &model {
+            hold(&mut anew, key, *counter, Content::Facts(&counter.to_le_bytes()));
+        }
+        prop_assert!(store.bytes().memory >= anew.bytes().memory);
+        for key in model.keys() {
+            store.remove(key);
+            anew.remove(key);
+        }
+        prop_assert_eq!((store.bytes().facts, anew.bytes().facts), (0, 0));
+        for (key, counter) in &model {
+            hold(&mut store, key, *counter, Content::Facts(&counter.to_le_bytes()));
+        }
         for (key, counter) in &model {
             prop_assert_eq!(store.get(key).unwrap().facts_bytes(), counter.to_le_bytes());
         }

@@ -30,6 +30,28 @@ pub(super) struct ClusterStore {
     hasher: DefaultHashBuilder,
     kinds: Vec<KindObjects>,
     scopes: Vec<Scope>,
+    /// Of all records. Kept with them: figures are asked for at every tick.
+    held: HeldBytes,
+}
+
+/// What records take beside their own size.
+#[derive(Clone, Copy, Debug, Default)]
+struct HeldBytes {
+    facts: usize,
+    all: usize,
+}
+
+impl HeldBytes {
+    fn replace(&mut self, before: Option<&Record>, after: Option<&Record>) {
+        let of = |record: Option<&Record>| {
+            let facts =
+                record.map_or(0, |it| usize::try_from(it.facts_bytes).unwrap_or(usize::MAX));
+            (facts, record.map_or(0, |it| it.bytes.len()))
+        };
+        let ((facts_before, all_before), (facts, all)) = (of(before), of(after));
+        self.facts = (self.facts + facts).saturating_sub(facts_before);
+        self.all = (self.all + all).saturating_sub(all_before);
+    }
 }
 
 #[derive(Debug)]
@@ -48,6 +70,7 @@ impl ClusterStore {
             hasher: DefaultHashBuilder::default(),
             kinds: Vec::new(),
             scopes: Vec::new(),
+            held: HeldBytes::default(),
         }
     }
 
@@ -78,9 +101,8 @@ impl ClusterStore {
     }
 
     pub(super) fn bytes(&self) -> StoreBytes {
-        let bytes = |of: fn(&Record) -> usize| self.records().map(of).sum::<usize>();
-        let facts = bytes(|record| usize::try_from(record.facts_bytes).unwrap_or(usize::MAX));
-        let memory = bytes(|record| record.bytes.len())
+        let HeldBytes { facts, all } = self.held;
+        let memory = all
             + self.records.len() * size_of::<Option<Record>>()
             + self.free.len() * size_of::<u32>()
             // A place and a byte of control for each bucket.
@@ -98,14 +120,14 @@ impl ClusterStore {
         let name =
             Name { kind, namespace: key.namespace().as_bytes(), name: key.name().as_bytes() };
         let record = Record::new(name, Indices { stream, scope }, &new);
-        let Self { records, free, index, hasher, kinds, .. } = self;
+        let Self { records, free, index, hasher, kinds, held, .. } = self;
         let entry = index.entry(
             hasher.hash_one(name),
             |place| name_at(records, *place) == Some(name),
             |place| name_at(records, *place).map_or(0, |name| hasher.hash_one(name)),
         );
         match entry {
-            Entry::Occupied(occupied) => set(records, *occupied.get(), Some(record)),
+            Entry::Occupied(occupied) => set(records, held, *occupied.get(), Some(record)),
             Entry::Vacant(vacant) => {
                 let place = free.pop().unwrap_or_else(|| {
                     // 2^32 objects do not fit into memory; the last place would be shared.
@@ -113,10 +135,9 @@ impl ClusterStore {
                 });
                 vacant.insert(place);
                 if usize::try_from(place) == Ok(records.len()) {
-                    records.push(Some(record));
-                } else {
-                    set(records, place, Some(record));
+                    records.push(None);
                 }
+                set(records, held, place, Some(record));
                 if let Some(objects) = kinds.get_mut(usize::from(kind)) {
                     objects.count += 1;
                 }
@@ -126,11 +147,11 @@ impl ClusterStore {
 
     pub(super) fn remove(&mut self, key: &ObjectKey) {
         let Some(name) = self.name_of(key) else { return };
-        let Self { records, free, index, hasher, kinds, .. } = self;
+        let Self { records, free, index, hasher, kinds, held, .. } = self;
         let same = |place: &u32| name_at(records, *place) == Some(name);
         let Ok(entry) = index.find_entry(hasher.hash_one(name), same) else { return };
         let (place, _) = entry.remove();
-        set(records, place, None);
+        set(records, held, place, None);
         free.push(place);
         if let Some(objects) = kinds.get_mut(usize::from(name.kind)) {
             objects.count -= 1;
@@ -203,8 +224,9 @@ fn name_at(records: &[Option<Record>], place: u32) -> Option<Name<'_>> {
     Some(records.get(usize::try_from(place).ok()?)?.as_ref()?.name())
 }
 
-fn set(records: &mut [Option<Record>], place: u32, record: Option<Record>) {
+fn set(records: &mut [Option<Record>], held: &mut HeldBytes, place: u32, record: Option<Record>) {
     if let Some(slot) = usize::try_from(place).ok().and_then(|place| records.get_mut(place)) {
+        held.replace(slot.as_ref(), record.as_ref());
         *slot = record;
     }
 }
