@@ -31,6 +31,10 @@ pub(crate) const REPAIR_WAIT_MAX: Duration = Duration::from_secs(16);
 /// When nobody answered, or whoever did would not: at the next heartbeat.
 pub(crate) const REPAIR_WAIT_UNANSWERED: Duration = Duration::from_secs(3);
 
+/// Most kinds of a scope that can be verified, as many as are held of a cluster. Their names come from whoever may publish; more
+/// are compared, and count as never verified.
+const KINDS_MAX: usize = 1_024;
+
 /// What is known of one scope's buckets and kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Comparison {
@@ -175,15 +179,20 @@ impl Comparison {
                 cover.covered_since = None;
             }
         }
+        // What is neither said nor was ever verified needs no memory; nor, where it is short, what is not said.
+        self.kinds.retain(|_, cover| cover.covered_since.is_some() || cover.verified_at.is_some());
+        if self.kinds.len() + covered.len() > KINDS_MAX {
+            self.kinds.retain(|_, cover| cover.covered_since.is_some());
+        }
         for kind in covered {
+            let is_full = self.kinds.len() >= KINDS_MAX;
             let cover = match self.kinds.get_mut(kind) {
                 Some(cover) => cover,
+                None if is_full => continue,
                 None => self.kinds.entry(kind.clone()).or_default(),
             };
             cover.covered_since.get_or_insert(at);
         }
-        // What is neither said nor was ever verified needs no memory.
-        self.kinds.retain(|_, cover| cover.covered_since.is_some() || cover.verified_at.is_some());
     }
 
     fn verify(&mut self, covered: &BTreeSet<Kind>) {

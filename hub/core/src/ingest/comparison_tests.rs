@@ -150,3 +150,22 @@ fn a_heartbeat_without_complete_kinds_or_sums_proves_nothing() {
     comparison.judge(&cut, &held, at(10), Reading::Whole);
     assert_eq!((comparison.verified_at(&Kind::Pod), comparison.differing()), (None, 0));
 }
+
+#[test]
+fn names_of_kinds_do_not_fill_the_memory() {
+    let (held, said) = pods(&["a"]);
+    let mut comparison = Comparison::default();
+    for round in 0..5 {
+        let other = |n| Kind::from_resource(&format!("k{n}.r{round}.example.org"));
+        let others = (0..1_000).map(|n| (other(n), KindState::Complete));
+        let kinds: Vec<_> = PODS.into_iter().chain(others).collect();
+        comparison.judge(&heartbeat(&kinds, &said), &held, at(round), Reading::Whole);
+        assert!(comparison.kinds.len() <= KINDS_MAX, "{}", comparison.kinds.len());
+        assert_eq!(comparison.verified_at(&Kind::Pod), Some(at(round)));
+    }
+    let too_many: Vec<_> = (0..2_000)
+        .map(|n| (Kind::from_resource(&format!("k{n}.example.org")), KindState::Complete))
+        .collect();
+    comparison.judge(&heartbeat(&too_many, &said), &held, at(9), Reading::Whole);
+    assert_eq!(comparison.kinds.len(), KINDS_MAX);
+}
