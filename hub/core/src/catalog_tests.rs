@@ -245,10 +245,11 @@ fn claims_are_inherited_in_any_order() {
                 vec!["component:default/own by selector".to_owned(), format!("{shop} by selector")],
                 "it selects Pod own, which carries the label vitals.dev/entity: own",
             ),
+            // What a Service says itself comes before what it selects.
             (
                 &named,
-                vec!["component:default/own by selector".to_owned(), format!("{shop} by selector")],
-                "it selects Pod own, which carries the label vitals.dev/entity: own",
+                vec!["component:pay/other by app.kubernetes.io".to_owned()],
+                "it carries the label app.kubernetes.io/name for other",
             ),
         ] {
             assert_eq!(explained(&bench, object), (want, message.to_owned()));

@@ -1,8 +1,9 @@
 //! Which objects belong to which entities, kept up to date.
 //!
 //! The claims of an object, the first of these that gives any: its own explicit claims; the claims of its controller, where
-//! that is held; for a Service, the claims of what it selects; its own implicit claim; for a top-level controller, the
-//! entity derived from it. Owners that come round lead nowhere: each object then stands for itself.
+//! that is held; its own implicit claim; for a Service, the claims of what it selects; for a top-level controller, the
+//! entity derived from it. (Owners come before own labels, since pods carry copies of labels that were meant for others.)
+//! Owners that come round lead nowhere: each object then stands for itself.
 //!
 //! Eager: every change gives the entities of what it moved at once, so that what an input touched does not depend on how
 //! inputs are batched. The cost is that of the objects whose claims may change.
@@ -179,13 +180,12 @@ impl Membership {
                 return inherited.into();
             }
         }
+        if let Some(claim) = rule::implicit(object, catalog) {
+            return [claim.entity].into();
+        }
         let backends = backends(graph, id, object);
         let selected = backends.flat_map(|backend| self.claims(backend)).cloned();
-        let selected: BTreeSet<EntityRef> = selected.collect();
-        if !selected.is_empty() {
-            return selected.into_iter().collect();
-        }
-        rule::implicit(object, catalog).map(|claim| claim.entity).into_iter().collect()
+        selected.collect::<BTreeSet<EntityRef>>().into_iter().collect()
     }
 
     /// Why an object belongs to its entities, ordered as they are.
@@ -210,6 +210,9 @@ impl Membership {
                     .collect();
             }
         }
+        if let Some(claim) = rule::implicit(object, catalog) {
+            return vec![own(claim)];
+        }
         let mut selected: BTreeMap<EntityRef, Explanation> = BTreeMap::new();
         for backend in graph.in_order(backends(graph, id, object)) {
             for it in self.explain(graph, catalog, backend) {
@@ -219,9 +222,6 @@ impl Membership {
         }
         if !selected.is_empty() {
             return selected.into_values().collect();
-        }
-        if let Some(claim) = rule::implicit(object, catalog) {
-            return vec![own(claim)];
         }
         let derived = is_derivable(object).then(|| self.derived.entity(&object.key)).flatten();
         let why = format!(
