@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use vitals_hub_core::picture::{Clusters, PictureConfig};
 use vitals_runtime::logging::LogArgs;
 use vitals_runtime::nats::NatsArgs;
 
@@ -63,9 +64,20 @@ pub struct Args {
         help_heading = "Entities"
     )]
     pub definitions: Vec<PathBuf>,
+    /// Keep workloads of one name in several clusters apart: each cluster's that nothing claims is an entity of its own
+    #[arg(long, env = "VITALS_CLUSTERS_APART", help_heading = "Entities")]
+    pub clusters_apart: bool,
     /// How to log.
     #[command(flatten, next_help_heading = "Logs")]
     pub log: LogArgs,
+}
+
+impl Args {
+    /// How the picture of entities is made.
+    pub(crate) fn picture(&self) -> PictureConfig {
+        let derived = if self.clusters_apart { Clusters::Apart } else { Clusters::Combined };
+        PictureConfig { derived }
+    }
 }
 
 /// The flags of the limits.
@@ -140,5 +152,12 @@ mod tests {
         let args = Args::parse_from(["vitals-hub"]);
         assert!(args.security.listen.ip().is_loopback() && args.http.ip().is_loopback());
         assert_eq!(Limits::from(args.limits), Limits::default());
+        assert_eq!(args.picture(), PictureConfig::default());
+    }
+
+    #[test]
+    fn clusters_can_be_kept_apart() {
+        let args = Args::parse_from(["vitals-hub", "--clusters-apart"]);
+        assert_eq!(args.picture(), PictureConfig { derived: Clusters::Apart });
     }
 }

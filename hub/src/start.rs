@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use vitals_hub_core::picture::PictureConfig;
 use vitals_hub_core::{Hub, Settings, StreamName, Time};
 use vitals_proto::rule::Rules;
 use vitals_runtime::backoff::Backoff;
@@ -87,7 +88,9 @@ impl Started {
 
 /// Starts a hub in `tasks`, and returns when its ports are open. What goes wrong later ends the tasks with the error.
 pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
-    let Args { nats, streams, security, limits, http, definitions, log: _ } = args;
+    let picture = args.picture();
+    let Args { nats, streams, security, limits, http, definitions, clusters_apart: _, log: _ } =
+        args;
     let server = Server::listen(Security::new(security)?, limits.into()).await?;
     let http = http::Server::listen(http).await?;
     let (grpc, http_address) = (server.address(), http.address());
@@ -128,6 +131,7 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
         streams,
         store,
         files: definitions,
+        picture,
         metrics: metrics.read,
         asked,
         judged,
@@ -162,6 +166,7 @@ struct Boot {
     streams: Streams,
     store: Arc<KvDefinitions>,
     files: Vec<PathBuf>,
+    picture: PictureConfig,
     metrics: read::Metrics,
     asked: mpsc::Receiver<repair::Ask>,
     judged: mpsc::Receiver<Word>,
@@ -178,9 +183,11 @@ impl Boot {
             () = stopping.cancelled() => return Ok(()),
             found = self.until_streams(&outputs.readiness) => found?,
         }
-        let Self { tasks, connection, streams, store, files, metrics, asked, judged } = self;
+        let Self { tasks, connection, streams, store, files, picture, metrics, asked, judged } =
+            self;
         let names = streams.objects.iter().map(|stream| StreamName::from(stream.name.as_str()));
-        let hub = Hub::new(Settings { rules: Rules::ALL, streams: names.collect() });
+        let settings = Settings { rules: Rules::ALL, streams: names.collect() };
+        let hub = Hub::with(settings, picture);
         let batches = read::start(&tasks, &connection, streams.objects.clone(), &metrics);
         let definitions = store.watch(&tasks, &connection, &metrics);
         let (answers, repaired) = mpsc::channel(ANSWERS_WAITING_MAX);
