@@ -473,6 +473,22 @@ fn registered_and_nowhere() {
 }
 
 #[test]
+fn what_is_missing_is_so_though_nodes_are_not_seen() {
+    let cart =
+        v1::EntityDefinition { r#ref: "component:default/cart".into(), ..Default::default() };
+    for (case, unseen, want) in [
+        ("nodes and namespaces", vec![Kind::Node, Kind::Namespace], Missing),
+        ("pods", vec![Kind::Node, Kind::Pod], Unknown),
+    ] {
+        let mut bench = Bench::default();
+        bench.define(std::slice::from_ref(&cart), 1);
+        bench.set_freshness("eu-1", FreshnessState::BlindSpot, &unseen);
+        bench.settle();
+        assert_eq!(bench.verdict("component:default/cart").status(), want, "{case}");
+    }
+}
+
+#[test]
 fn commands_can_be_pasted_whatever_an_object_is_called() {
     for (name, want) in
         [("a-b.c", "a-b.c"), ("-rf", "'-rf'"), ("a b", "'a b'"), ("a';x", r"'a'\'';x'"), ("", "''")]

@@ -122,9 +122,20 @@ pub(crate) fn absent(
     }
 }
 
-/// Something could be there all the same.
+/// Something could be there all the same: nothing of the cluster is seen, or not a kind of which objects belong to entities.
+/// Objects of the cluster itself, such as nodes, are not what runs.
 fn is_blind(freshness: &ClusterFreshness) -> bool {
-    !matches!(freshness.state, FreshnessState::Fresh) || !freshness.unseen.is_empty()
+    match freshness.state {
+        FreshnessState::Fresh | FreshnessState::BlindSpot => {
+            freshness.unseen.iter().any(|kind| kind.is_namespaced() != Some(false))
+        }
+        FreshnessState::Unspecified
+        | FreshnessState::Unverified
+        | FreshnessState::ApiServerUnreachable
+        | FreshnessState::AgentLost
+        | FreshnessState::Conflict
+        | FreshnessState::HubBlind => true,
+    }
 }
 
 fn next(definition: &Definition, status: HealthStatus) -> String {
