@@ -17,6 +17,8 @@ pub struct ClusterFreshness {
     pub message: String,
     /// Kinds that cannot be read: forbidden, stalled, listing or not watched.
     pub unseen: BTreeSet<Kind>,
+    /// The clock of the API server, which dates what objects say, minus the broker's. Milliseconds; 0 while it is not known.
+    pub clock_ahead_ms: i64,
 }
 
 impl ClusterFreshness {
@@ -28,6 +30,7 @@ impl ClusterFreshness {
             since,
             message: "not verified yet since this hub began to read".to_owned(),
             unseen: BTreeSet::new(),
+            clock_ahead_ms: 0,
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! In the order of the path: [`stream`] knows what of a stream was read; [`envelope`] reads what stands around the facts;
 //! [`identity`] and [`epochs`] decide whether a message counts; [`burials`] keep what was deleted from coming back; [`sums`]
-//! and [`comparison`] prove what is held, [`unstreamed`] knows what the stream lacks of it, and [`repair`] asks for both; [`scope`] and [`cluster`] put it together, and
-//! [`freshness`] says how well a cluster is seen.
+//! and [`comparison`] prove what is held, [`unstreamed`] knows what the stream lacks of it, and [`repair`] asks for both;
+//! [`clock`] compares clocks; [`scope`] and [`cluster`] put it together, and [`freshness`] says how well a cluster is seen.
 //!
 //! Every rule here is one of PROTOCOL.md, "Heartbeat" and "Hub". Deliberately not here: what facts mean.
 
@@ -16,6 +16,7 @@ pub(crate) mod sums;
 pub(crate) mod comparison;
 pub(crate) mod unstreamed;
 pub(crate) mod repair;
+pub(crate) mod clock;
 pub(crate) mod scope;
 pub(crate) mod cluster;
 pub(crate) mod freshness;

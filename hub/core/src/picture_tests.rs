@@ -384,20 +384,40 @@ fn since_is_kept_while_status_and_reason_stay() {
     }
 }
 
-#[test]
-fn time_alone_changes_a_verdict_and_touches_it_then() {
+/// A pod that no node takes since then.
+fn unscheduled(since_unix_s: i64) -> TestObject {
     let lasting = testing::pod("c1", "pay/x").labelled("app.kubernetes.io/name=shop");
-    let pending = lasting.phase("Pending").of_pod(|pod| {
+    lasting.phase("Pending").of_pod(|pod| {
         pod.conditions = vec![v1::Condition {
             r#type: "PodScheduled".into(),
             status: "False".into(),
             reason: "Unschedulable".into(),
             message: "0/5 nodes are available".into(),
-            last_transition_at_unix_s: testing::NOW.unix_ms() / 1_000,
+            last_transition_at_unix_s: since_unix_s,
             ..Default::default()
         }];
-    });
-    let mut bench = Bench::of(&[pending]);
+    })
+}
+
+#[test]
+fn ages_are_by_the_clock_of_the_cluster() {
+    for ahead_s in [-60, 0, 60] {
+        let mut bench = Bench::default();
+        bench.clock_ahead_ms = ahead_s * 1_000;
+        bench.freshen("c1");
+        bench.put(&unscheduled(testing::NOW.unix_ms() / 1_000 + ahead_s));
+        bench.settle();
+        let due = bench.picture.recheck_at().unwrap();
+        assert_eq!(due, Time::from_unix_ms(testing::NOW.unix_ms() + 15_000), "{ahead_s}");
+        bench.now = due;
+        bench.settle();
+        assert_eq!(bench.verdict("component:pay/shop").reason, "Unschedulable", "{ahead_s}");
+    }
+}
+
+#[test]
+fn time_alone_changes_a_verdict_and_touches_it_then() {
+    let mut bench = Bench::of(&[unscheduled(testing::NOW.unix_ms() / 1_000)]);
     let entity = "component:pay/shop";
     assert_eq!(
         (bench.verdict(entity).status(), bench.verdict(entity).reason),

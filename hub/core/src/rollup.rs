@@ -35,6 +35,7 @@ use crate::{
 pub(crate) struct Scene<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) store: &'a Store,
+    /// By the clock of the cluster.
     pub(crate) now: Time,
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct Scene<'a> {
 #[derive(Debug)]
 pub(crate) struct Rolled {
     pub(crate) verdict: v1::ClusterVerdict,
+    /// By the clock of the cluster.
     pub(crate) recheck_at: Option<Time>,
 }
 

@@ -40,6 +40,12 @@ impl Time {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// By a clock that is so far ahead. Milliseconds.
+    #[must_use]
+    pub const fn shifted(self, ahead_ms: i64) -> Self {
+        Self(self.0.saturating_add(ahead_ms))
+    }
+
     /// For the API.
     #[must_use]
     pub fn to_wire(self) -> prost_types::Timestamp {

@@ -12,6 +12,7 @@ use vitals_proto::{
 use super::{Effect, Hub, Refusal};
 use crate::{
     ingest::{
+        clock::ClusterClock,
         comparison::Reading,
         epochs::{Certainty, Standing},
         repair::{self, Asked, Streamed},
@@ -65,7 +66,11 @@ impl Hub {
         let differing = state.comparison.judge(&heartbeat, &state.sums, now, reading);
         self.counters.heartbeats += 1;
         self.counters.differing_buckets += u64::from(state.comparison.differing());
+        let clock_ahead_ms = ClusterClock::read(&heartbeat, now);
         state.take(heartbeat, now);
+        if let Some(ahead_ms) = clock_ahead_ms {
+            of.clock.hear(ahead_ms);
+        }
         // Objects may be left over in a stream that was the cluster's before; its agents speak in the one that is.
         if of.stream != at.stream {
             of.stream = at.stream.clone();

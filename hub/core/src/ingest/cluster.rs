@@ -9,6 +9,7 @@ use vitals_proto::{
 };
 
 use super::{
+    clock::ClusterClock,
     freshness::{self, Judged, Seen},
     identity::Identity,
     scope::{ScopeState, Verified},
@@ -26,6 +27,7 @@ const OVERLAPS_MAX: usize = 256;
 pub(crate) struct ClusterState {
     name: ClusterName,
     pub(crate) identity: Identity,
+    pub(crate) clock: ClusterClock,
     scopes: BTreeMap<Scope, ScopeState>,
     /// What others said under its name, until all was read once and it is decided whose the name is.
     beside: BTreeMap<Uid, Beside>,
@@ -60,6 +62,7 @@ impl ClusterState {
         Self {
             name,
             identity: Identity::default(),
+            clock: ClusterClock::default(),
             scopes: BTreeMap::new(),
             beside: BTreeMap::new(),
             overlaps: BTreeSet::new(),
@@ -96,6 +99,7 @@ impl ClusterState {
     /// Another cluster took the name: nothing that was said before is of it.
     pub(crate) fn begin_anew(&mut self) {
         self.scopes.clear();
+        self.clock = ClusterClock::default();
     }
 
     /// One scope took over an object of the other. Gives the two where that is news.
@@ -140,6 +144,7 @@ impl ClusterState {
             Some(uid) => {
                 let Beside { scopes, keys } = beside.remove(&uid).unwrap_or_default();
                 self.scopes = scopes;
+                self.clock = ClusterClock::default();
                 Foreign::AllBut(keys)
             }
             None => Foreign::These(beside.into_values().flat_map(|it| it.keys).collect()),
@@ -155,7 +160,8 @@ impl ClusterState {
         let ClusterFreshness { state, since, .. } = self.freshness;
         let since = if judged.state == state { since } else { judged.since };
         let Judged { state, message, .. } = judged;
-        let freshness = ClusterFreshness { state, since, message, unseen };
+        let clock_ahead_ms = self.clock.ahead_ms();
+        let freshness = ClusterFreshness { state, since, message, unseen, clock_ahead_ms };
         if self.freshness == freshness {
             return None;
         }

@@ -79,11 +79,15 @@ impl Picture {
     /// The entity as it is, without revision, digest and since; and when the passing of time alone can change it.
     fn look(&self, store: &Store, now: Time, entity: &EntityRef) -> (v1::Entity, Option<Time>) {
         let definition = self.catalog.get(entity).filter(|definition| definition.runs());
-        let scene = Scene { graph: &self.graph, store, now };
         let (mut clusters, mut recheck_at) = (Vec::new(), None::<Time>);
         for (cluster, members) in self.membership.members(entity).into_iter().flatten() {
-            let rolled = rollup::roll_up(scene, cluster, members, self.freshness.get(cluster));
-            recheck_at = [recheck_at, rolled.recheck_at].into_iter().flatten().min();
+            let freshness = self.freshness.get(cluster);
+            // What objects say of when is by their cluster's clock.
+            let ahead_ms = freshness.map_or(0, |it| it.clock_ahead_ms);
+            let scene = Scene { graph: &self.graph, store, now: now.shifted(ahead_ms) };
+            let rolled = rollup::roll_up(scene, cluster, members, freshness);
+            let due = rolled.recheck_at.map(|at| at.shifted(ahead_ms.saturating_neg()));
+            recheck_at = [recheck_at, due].into_iter().flatten().min();
             clusters.push(rolled.verdict);
         }
         let absent = definition.map(|definition| combine::absent(definition, &self.freshness));

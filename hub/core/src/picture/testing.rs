@@ -269,6 +269,8 @@ pub(crate) struct Bench {
     pub(crate) store: Store,
     pub(crate) sequence: u64,
     pub(crate) now: Time,
+    /// Of all clusters.
+    pub(crate) clock_ahead_ms: i64,
 }
 
 impl Default for Bench {
@@ -284,6 +286,7 @@ impl Bench {
             store: Store::default(),
             sequence: 0,
             now: NOW,
+            clock_ahead_ms: 0,
         }
     }
 
@@ -347,6 +350,7 @@ impl Bench {
             since: NOW,
             message: message.into(),
             unseen: unseen.iter().cloned().collect(),
+            clock_ahead_ms: self.clock_ahead_ms,
         };
         let at = self.position();
         self.picture.set_freshness(&cluster.parse().unwrap(), freshness, &at, self.now);
