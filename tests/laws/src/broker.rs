@@ -29,6 +29,8 @@ pub struct Broker {
     pub history: u64,
     /// It takes and delivers messages.
     pub up: bool,
+    /// Its clock minus the true time. Milliseconds.
+    pub clock_offset: i64,
     copy: Option<Box<Broker>>,
 }
 
@@ -41,14 +43,16 @@ impl Default for Broker {
             incarnation: 1,
             history: 0,
             up: true,
+            clock_offset: 0,
             copy: None,
         }
     }
 }
 
 impl Broker {
-    /// Stores a message in place of the one before on its subject.
-    pub fn publish(&mut self, subject: &str, payload: Bytes, published_at: i64) {
+    /// Stores a message in place of the one before on its subject, dated by its own clock.
+    pub fn publish(&mut self, subject: &str, payload: Bytes, now: i64) {
+        let published_at = now + self.clock_offset;
         self.last_sequence += 1;
         let sequence = self.last_sequence;
         if let Some(before) = self.by_subject.insert(subject.to_owned(), sequence) {
@@ -85,7 +89,8 @@ impl Broker {
     pub fn roll_back(&mut self) {
         let history = self.history + 1;
         if let Some(copy) = self.copy.clone() {
-            *self = Self { history, copy: Some(copy.clone()), up: self.up, ..*copy };
+            let Self { up, clock_offset, .. } = *self;
+            *self = Self { history, copy: Some(copy.clone()), up, clock_offset, ..*copy };
         }
     }
 
@@ -95,6 +100,7 @@ impl Broker {
             incarnation: self.incarnation + 1,
             history: self.history + 1,
             up: self.up,
+            clock_offset: self.clock_offset,
             ..Self::default()
         };
     }

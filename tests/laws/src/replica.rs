@@ -306,6 +306,10 @@ impl Replica {
     pub fn tick(&mut self, now: i64) -> Result<Vec<v1::RepairRequest>, Violation> {
         let effects = self.hub.tick(Time::from_unix_ms(now));
         self.perform(effects);
+        // After the broker's clock was set back, times do not tell any more which heartbeat is meant.
+        if self.heard.keys().any(|(_, at)| *at > now) {
+            self.heard.clear();
+        }
         self.check_fresh()?;
         Ok(std::mem::take(&mut self.asked))
     }
@@ -421,7 +425,7 @@ pub struct Seen<'a> {
     pub api: &'a Api,
     /// What heartbeats spoke of.
     pub spoken: &'a [Spoken],
-    /// The true time. Milliseconds.
+    /// The broker's time. Milliseconds.
     pub now: i64,
 }
 

@@ -61,6 +61,8 @@ pub enum Step {
     Connect(usize),
     /// The clock of a process is set. Seconds off.
     SetClock(usize, i16),
+    /// The broker's clock is set. Seconds from where it is.
+    SetBrokerClock(i16),
     /// The broker gets an old message once more.
     Duplicate(usize),
     /// The API server stops or starts.
@@ -162,6 +164,9 @@ impl World {
             Step::SetClock(number, seconds) => {
                 self.processes[*number].clock_offset = i64::from(*seconds) * 1_000;
             }
+            Step::SetBrokerClock(seconds) => {
+                self.broker.clock_offset += i64::from(*seconds) * 1_000;
+            }
             Step::Duplicate(number) => {
                 let arrived = &self.processes[*number].arrived;
                 if self.broker.up && !arrived.is_empty() {
@@ -217,10 +222,16 @@ impl World {
                 self.read(number)?;
             }
         }
+        let now = self.broker_now();
         for replica in &mut self.replicas {
-            self.requests.extend(replica.tick(self.now)?);
+            self.requests.extend(replica.tick(now)?);
         }
         Ok(())
+    }
+
+    /// The time that hubs live by: each knows the broker's clock.
+    fn broker_now(&self) -> i64 {
+        self.now + self.broker.clock_offset
     }
 
     /// How much somebody does before it is the next one's turn.
@@ -242,8 +253,9 @@ impl World {
     fn read(&mut self, number: usize) -> Result<(), Violation> {
         let most = self.turn();
         if self.broker.up && !self.replicas[number].lags {
-            let Self { broker, api, spoken, now, .. } = self;
-            let seen = Seen { broker, api, spoken, now: *now };
+            let now = self.broker_now();
+            let Self { broker, api, spoken, .. } = self;
+            let seen = Seen { broker, api, spoken, now };
             self.requests.extend(self.replicas[number].read(most, &seen)?);
         }
         Ok(())
@@ -262,12 +274,12 @@ impl World {
     }
 
     fn leave(&mut self, number: usize) {
-        self.left = self.replicas[number].leave(self.now);
+        self.left = self.replicas[number].leave(self.broker_now());
     }
 
     fn resume(&mut self, number: usize) -> Result<(), Violation> {
         let Some(left) = &self.left else { return Ok(()) };
-        match self.replicas[number].resume(left, self.now)? {
+        match self.replicas[number].resume(left, self.broker_now())? {
             Resumed::Served => self.resumes_served += 1,
             Resumed::Waits | Resumed::Anew => {}
         }
@@ -299,7 +311,7 @@ impl World {
         }
         let Some(fresh) = self.replicas.pop() else { return Ok(()) };
         for replica in &self.replicas {
-            replica.equals(&self.api, &fresh, self.now)?;
+            replica.equals(&self.api, &fresh, self.broker_now())?;
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => processes.clone().prop_map(Step::Connect),
         1 => (processes.clone(), -600..600_i16).prop_map(|(process, seconds)| Step::SetClock(process, seconds)),
         1 => processes.prop_map(Step::Duplicate),
+        1 => (-600..600_i16).prop_map(Step::SetBrokerClock),
         1 => any::<bool>().prop_map(Step::ApiServer),
         1 => Just(Step::ApiServer(true)),
         1 => any::<bool>().prop_map(Step::Broker),
