@@ -18,11 +18,14 @@ test: lint testbed ## Run everything: build, lints, all tests (45 minutes on a f
 
 test-fast: ## Run the tests that need no cluster
 	cargo build --workspace --locked --bins
+	target/debug/vitals-testbed skipped --forget > /dev/null
 	VITALS_SKIP_CLUSTER_TESTS=1 cargo test --workspace --locked
+	@target/debug/vitals-testbed skipped
 
-lint: ## Check formatting and lints
+lint: ## Check formatting, lints and links in docs
 	cargo fmt --all --check
 	cargo clippy --workspace --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --workspace --locked --no-deps --document-private-items --quiet
 
 testbed: ## Build the tests' Kubernetes ahead of the tests (6 minutes on two cores, once)
 	cargo build --workspace --locked --bins

@@ -22,3 +22,4 @@ mod scopes;
 mod shop;
 mod verdicts;
 mod resumed;
+mod hostile;

@@ -122,7 +122,7 @@ impl<'a> Moves<'a> {
 }
 
 /// A view that was whole, and the token behind it.
-struct Token {
+pub(crate) struct Token {
     view: View,
     token: Bytes,
 }
@@ -132,7 +132,7 @@ fn filter(scene: &Scene) -> EntityFilter {
     EntityFilter { namespaces, ..EntityFilter::default() }
 }
 
-async fn view(scene: &Scene, hub: Hub) -> Result<Token> {
+pub(crate) async fn view(scene: &Scene, hub: Hub) -> Result<Token> {
     let mut follower = Follower::new(hub, filter(scene));
     let mut view = View::default();
     until_synced(&mut follower, &mut view).await?;
@@ -181,7 +181,7 @@ async fn until_synced(follower: &mut Follower, view: &mut View) -> Result<Begun>
 }
 
 /// The token is taken, and nothing is sent that was not touched.
-async fn is_resumed(
+pub(crate) async fn is_resumed(
     scene: &Scene,
     hub: Hub,
     token: &Token,
