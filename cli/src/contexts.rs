@@ -73,7 +73,7 @@ pub async fn choose(args: &ContextArgs) -> Result<(Vec<Chosen>, Vec<String>), Er
         && chosen.iter().all(|it| it.answer.is_err())
     {
         let why = first.answer.clone().err().unwrap_or_default();
-        return Err(Error::Usage(format!(
+        return Err(Error::Unavailable(format!(
             "no cluster answers: context {} says {why}. {HINT}",
             first.context
         )));
@@ -158,15 +158,19 @@ mod tests {
         };
         let message =
             |result: Result<_, Error>| result.err().map(|error| error.to_string()).unwrap();
+        let usage = |result: &Result<_, Error>| matches!(result, Err(Error::Usage(_)));
         let none = message(choose(&ask(&[])).await);
         assert!(none.contains("cannot use a kubeconfig") && none.contains("`make up`"), "{none}");
         let config = "apiVersion: v1\nkind: Config\ncurrent-context: dead\n\
                       clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
                       contexts: [{name: dead, context: {cluster: c, user: u}}]\nusers: [{name: u}]\n";
         std::fs::write(&file, config).unwrap();
-        let dead = message(choose(&ask(&[])).await);
+        let dead = choose(&ask(&[])).await;
+        assert!(!usage(&dead), "nothing that was written is wrong");
+        let dead = message(dead);
         assert!(dead.contains("context dead says the API server does not answer"), "{dead}");
-        let unknown = message(choose(&ask(&["x"])).await);
-        assert_eq!(unknown, "the kubeconfig has no context \"x\"; it has dead");
+        let unknown = choose(&ask(&["x"])).await;
+        assert!(usage(&unknown));
+        assert_eq!(message(unknown), "the kubeconfig has no context \"x\"; it has dead");
     }
 }

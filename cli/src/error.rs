@@ -70,6 +70,9 @@ pub enum Error {
     /// What was written on the command line means nothing.
     #[error("{0}")]
     Usage(String),
+    /// What was written is right, and something that it needs is not there now.
+    #[error("{0}")]
+    Unavailable(String),
     /// An answer of the hub lacks what it must have.
     #[error("cannot read the hub's answer: {0}")]
     Answer(String),
@@ -132,6 +135,7 @@ impl Error {
             | Self::Setting { .. }
             | Self::NotFound { .. }
             | Self::Usage(_)
+            | Self::Unavailable(_)
             | Self::Answer(_)
             | Self::Output(_)
             | Self::Encode { .. }

@@ -163,7 +163,9 @@ async fn only_cluster(hub: &Hub) -> Result<ClusterName, Error> {
         [name] => name
             .parse()
             .map_err(|error: vitals_proto::identity::Error| Error::Answer(error.to_string())),
-        [] => Err(Error::Usage("the hub knows no cluster yet: is an agent running?".to_owned())),
+        [] => {
+            Err(Error::Unavailable("the hub knows no cluster yet: is an agent running?".to_owned()))
+        }
         several => Err(Error::Usage(format!(
             "say which cluster by --cluster: the hub knows {}",
             several.join(", ")

@@ -187,7 +187,7 @@ async fn start_agents(
 /// Says what is fetched, and how long it takes.
 async fn nats_server(output: &mut Output) -> Result<NatsServer, Error> {
     let cache = nats_server::user_cache().ok_or_else(|| {
-        Error::Usage("no home folder to keep nats-server in: set XDG_CACHE_HOME".to_owned())
+        Error::Unavailable("no home folder to keep nats-server in: set XDG_CACHE_HOME".to_owned())
     })?;
     let say = |step| {
         let what = match step {
@@ -245,7 +245,7 @@ fn data_folder(chosen: &[Chosen]) -> Result<PathBuf, Error> {
         std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let data = from_environment.or_else(|| Some(std::env::home_dir()?.join(".local/share")));
     let data = data.ok_or_else(|| {
-        Error::Usage("no home folder to keep data in: choose one by --data".to_owned())
+        Error::Unavailable("no home folder to keep data in: choose one by --data".to_owned())
     })?;
     let names: Vec<&str> = chosen.iter().map(|it| it.name.as_str()).collect();
     let name: String = names.join("+").chars().take(DATA_NAME_MAX).collect();
