@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 use vitals_agent::lease::LeaseUse;
 use vitals_agent::run::{self as agent, AgentConfig, AgentHandle};
 use vitals_hub::{Args as HubServerArgs, Local, Started};
@@ -71,7 +72,7 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
         output.note(&note);
     }
     if args.dry_run {
-        output.table(&table(&chosen))?;
+        show(&chosen, output)?;
         return Ok(Outcome::Fine);
     }
     let data = args.data.clone().map_or_else(|| data_folder(&chosen), Ok)?;
@@ -226,6 +227,40 @@ fn head(agents: &[AgentHandle], log: Option<&std::path::Path>) -> Vec<String> {
     lines
 }
 
+/// The answer to `--dry-run`. It is no message of the API, so it is written down here.
+#[derive(Serialize)]
+struct Document<'a> {
+    contexts: Vec<Line<'a>>,
+}
+
+/// A context. What is not known is empty.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    context: &'a str,
+    cluster: &'a str,
+    kubernetes_version: &'a str,
+    problem: &'a str,
+}
+
+fn show(chosen: &[Chosen], output: &mut Output) -> Result<(), Error> {
+    if output.format == Format::Table {
+        return output.table(&table(chosen));
+    }
+    output.value(&Document { contexts: chosen.iter().map(Line::from).collect() })
+}
+
+impl<'a> From<&'a Chosen> for Line<'a> {
+    fn from(chosen: &'a Chosen) -> Self {
+        let Chosen { name, context, cluster: _, answer } = chosen;
+        let (kubernetes_version, problem) = match answer {
+            Ok(version) => (version.as_str(), ""),
+            Err(why) => ("", why.as_str()),
+        };
+        Self { context, cluster: name.as_str(), kubernetes_version, problem }
+    }
+}
+
 fn table(chosen: &[Chosen]) -> Table {
     let mut table =
         Table::new(&[Column::name("CONTEXT"), Column::name("CLUSTER"), Column::flexible("ANSWER")]);
@@ -257,4 +292,57 @@ const DATA_NAME_MAX: usize = 200;
 
 fn start(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Start { what: what.to_owned(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use vitals_agent::kubernetes::Cluster;
+
+    use super::*;
+    use crate::output::testing;
+
+    #[tokio::test]
+    async fn a_dry_run_says_which_clusters_answer() {
+        let chosen = |context: &str, answer: Result<&str, &str>| {
+            let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+            Chosen {
+                name: context.parse().unwrap(),
+                context: context.to_owned(),
+                cluster: Cluster::from_config(config, context.to_owned()).unwrap(),
+                answer: answer.map(str::to_owned).map_err(str::to_owned),
+            }
+        };
+        let chosen = [chosen("eu-1", Ok("v1.36.3")), chosen("us-1", Err("nobody listens"))];
+        let shown = |format| {
+            let (mut output, data, _) = testing::output(format);
+            show(&chosen, &mut output).unwrap();
+            data.text()
+        };
+        expect![[r#"
+            CONTEXT  CLUSTER  ANSWER
+            eu-1     eu-1     Kubernetes v1.36.3
+            us-1     us-1     nobody listens
+        "#]]
+        .assert_eq(&shown(Format::Table));
+        expect![[r#"
+            {
+              "contexts": [
+                {
+                  "context": "eu-1",
+                  "cluster": "eu-1",
+                  "kubernetesVersion": "v1.36.3",
+                  "problem": ""
+                },
+                {
+                  "context": "us-1",
+                  "cluster": "us-1",
+                  "kubernetesVersion": "",
+                  "problem": "nobody listens"
+                }
+              ]
+            }
+        "#]]
+        .assert_eq(&shown(Format::Json));
+    }
 }
