@@ -3,7 +3,6 @@
 //! For one's own machine: it listens on this machine alone, and watches with the rights of the kubeconfig. In the order of
 //! the path: contexts are asked, NATS is started, then the hub, then the agents; the end is in the opposite order.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,8 +28,9 @@ use crate::contexts::{self, Chosen, ContextArgs};
 use crate::hub::Hub;
 use crate::nats_child::NatsChild;
 use crate::output::{Output, Style};
+use crate::progress::{self, Step};
 use crate::table::{Cell, Column, Table};
-use crate::{Error, logs, progress};
+use crate::{Error, logs};
 
 /// At the end, how long agents and hub may take to finish what they have begun.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -190,8 +190,9 @@ async fn nats_server(output: &mut Output) -> Result<NatsServer, Error> {
     let cache = nats_server::user_cache().ok_or_else(|| {
         Error::Unavailable("no home folder to keep nats-server in: set XDG_CACHE_HOME".to_owned())
     })?;
-    let say = |step| {
-        let what = match step {
+    let step = Step::new("looking for nats-server");
+    let say = |begun| {
+        step.set(match begun {
             nats_server::Progress::Waiting => {
                 "waiting for another process that fetches nats-server"
             }
@@ -201,12 +202,10 @@ async fn nats_server(output: &mut Output) -> Result<NatsServer, Error> {
             nats_server::Progress::Building => {
                 "building nats-server with go, once: about 2 minutes"
             }
-        };
-        // Where standard error is closed, nobody waits for this.
-        writeln!(std::io::stderr(), "{what}").ok();
+        });
     };
     let finding = nats_server::find_or_obtain(&cache, say);
-    let found = progress::during(output, "looking for nats-server, or fetching it", finding).await;
+    let found = progress::during_steps(output, &step, finding).await;
     found.map_err(|error| start("NATS", error))
 }
 
