@@ -27,7 +27,10 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
     let hub = Hub::new(hub)?;
     let root = match target {
         Target::Entity(entity) => Root::Ref(entity.to_string()),
-        Target::Object(object) => Root::Object(object.resolve(&hub).await?),
+        Target::Object(object) => {
+            let resolving = object.resolve(&hub);
+            Root::Object(progress::during(output, "asking the hub", resolving).await?)
+        }
     };
     let request = GetEntityTreeRequest { root: Some(root.clone()) };
     let mut client = hub.entities();

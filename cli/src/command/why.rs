@@ -22,7 +22,8 @@ pub struct Args {
 pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
     let Args { object, place } = args;
     let hub = Hub::new(hub)?;
-    let object = reference::object(&object, &place)?.resolve(&hub).await?;
+    let resolving = reference::object(&object, &place)?.resolve(&hub);
+    let object = progress::during(output, "asking the hub", resolving).await?;
     let request = ExplainObjectRequest { object: Some(object.clone()) };
     let mut client = hub.entities();
     let answer = progress::during(output, "asking the hub", client.explain_object(request)).await;
