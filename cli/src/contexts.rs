@@ -1,13 +1,14 @@
-//! Which clusters `vitals up` watches: contexts of the kubeconfig, each asked whether it answers.
+//! Which clusters `vitals up` watches: contexts of the kubeconfig, each asked whether it answers. And the one that
+//! `vitals verify` compares.
 //!
 //! Two contexts of one cluster are watched once; two clusters never share a name.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
-use vitals_agent::kubernetes::{self, Cluster, Credentials};
+use vitals_agent::kubernetes::{self, Cluster, Contexts, Credentials};
 use vitals_proto::identity::{ClusterName, Uid};
 
 use crate::Error;
@@ -47,26 +48,13 @@ pub struct Chosen {
 /// When there is no kubeconfig, no such context, or none of the clusters answers: the message says what to do.
 pub async fn choose(args: &ContextArgs) -> Result<(Vec<Chosen>, Vec<String>), Error> {
     let ContextArgs { context, all_contexts, kubeconfig } = args;
-    let contexts = kubernetes::contexts(kubeconfig.as_deref()).map_err(|error| Error::Setting {
-        what: format!("a kubeconfig. {HINT}"),
-        source: error.into(),
-    })?;
-    let names = match (context.as_slice(), all_contexts, contexts.current) {
-        ([], true, _) => contexts.names.clone(),
-        ([], false, Some(current)) => vec![current],
-        ([], false, None) => {
-            return Err(Error::Usage(format!(
-                "the kubeconfig names no current context: choose by --context, or --all-contexts. {HINT}"
-            )));
-        }
-        (names, _, _) => names.to_vec(),
+    let contexts = read(kubeconfig.as_deref())?;
+    let names = match (context.as_slice(), all_contexts) {
+        ([], true) => contexts.names.clone(),
+        ([], false) => vec![current(&contexts, "--context, or --all-contexts")?],
+        (names, _) => names.to_vec(),
     };
-    if let Some(unknown) = names.iter().find(|name| !contexts.names.contains(name)) {
-        return Err(Error::Usage(format!(
-            "the kubeconfig has no context {unknown:?}; it has {}",
-            contexts.names.join(", ")
-        )));
-    }
+    names.iter().try_for_each(|name| check(&contexts, name))?;
     let asked = join_all(names.iter().map(|name| ask(name, kubeconfig.clone()))).await;
     let (chosen, notes) = sift(asked.into_iter().collect::<Result<_, _>>()?);
     if let Some(first) = chosen.first()
@@ -81,8 +69,56 @@ pub async fn choose(args: &ContextArgs) -> Result<(Vec<Chosen>, Vec<String>), Er
     Ok((chosen, notes))
 }
 
+/// One cluster, by its context; the current one where none is named. Nothing is asked of it yet.
+///
+/// # Errors
+/// When there is no kubeconfig, or no such context: the message says what to do.
+pub async fn one(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<Cluster, Error> {
+    let contexts = read(kubeconfig.as_deref())?;
+    let name = context.map_or_else(|| current(&contexts, "--context"), Ok)?;
+    check(&contexts, &name)?;
+    connect(kubeconfig, name).await
+}
+
 const HINT: &str = "Give one that reaches a cluster (--kubeconfig, KUBECONFIG); without any cluster, \
                     `make up` in a clone of the repository builds one to try Vitals on";
+
+fn read(kubeconfig: Option<&Path>) -> Result<Contexts, Error> {
+    kubernetes::contexts(kubeconfig).map_err(|error| Error::Setting {
+        what: format!("a kubeconfig. {HINT}"),
+        source: error.into(),
+    })
+}
+
+/// The current context; `flags` name another.
+fn current(contexts: &Contexts, flags: &str) -> Result<String, Error> {
+    contexts.current.clone().ok_or_else(|| {
+        Error::Usage(format!(
+            "the kubeconfig names no current context: choose by {flags}; it has {}. {HINT}",
+            names(contexts)
+        ))
+    })
+}
+
+fn check(contexts: &Contexts, name: &str) -> Result<(), Error> {
+    if contexts.names.iter().any(|it| it == name) {
+        return Ok(());
+    }
+    let has = names(contexts);
+    Err(Error::Usage(format!("the kubeconfig has no context {name:?}; it has {has}")))
+}
+
+fn names(contexts: &Contexts) -> String {
+    if contexts.names.is_empty() { "none".to_owned() } else { contexts.names.join(", ") }
+}
+
+async fn connect(path: Option<PathBuf>, context: String) -> Result<Cluster, Error> {
+    let what = format!("context {context}");
+    let credentials = Credentials::Kubeconfig { path, context: Some(context) };
+    Cluster::connect(&credentials)
+        .await
+        .map_err(|error| Error::Setting { what, source: error.into() })
+}
 
 struct Asked {
     context: String,
@@ -91,12 +127,7 @@ struct Asked {
 }
 
 async fn ask(context: &str, kubeconfig: Option<PathBuf>) -> Result<Asked, Error> {
-    let credentials =
-        Credentials::Kubeconfig { path: kubeconfig, context: Some(context.to_owned()) };
-    let cluster = Cluster::connect(&credentials).await.map_err(|error| Error::Setting {
-        what: format!("context {context}"),
-        source: error.into(),
-    })?;
+    let cluster = connect(kubeconfig, context.to_owned()).await?;
     let answer = async {
         let version = cluster.version(ANSWER_TIMEOUT).await.map_err(|error| error.to_string())?;
         let uid = cluster.uid(ANSWER_TIMEOUT).await.map_err(|error| error.to_string())?;
@@ -171,6 +202,12 @@ mod tests {
         assert!(dead.contains("context dead says the API server does not answer"), "{dead}");
         let unknown = choose(&ask(&["x"])).await;
         assert!(usage(&unknown));
+        let to_one = |context: &str| one(Some(file.clone()), Some(context.to_owned()));
+        assert!(to_one("dead").await.is_ok(), "nothing is asked of it");
+        assert_eq!(
+            to_one("x").await.err().unwrap().to_string(),
+            "the kubeconfig has no context \"x\"; it has dead"
+        );
         assert_eq!(message(unknown), "the kubeconfig has no context \"x\"; it has dead");
     }
 }

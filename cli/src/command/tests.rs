@@ -182,6 +182,29 @@ async fn a_hub_that_is_not_there_or_wants_a_token_is_told_of() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_the_hub_calls_otherwise_can_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    let config = "apiVersion: v1\nkind: Config\ncurrent-context: dev\n\
+                  clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+                  contexts: [{name: dev, context: {cluster: c, user: u}}]\nusers: [{name: u}]\n";
+    std::fs::write(&file, config).unwrap();
+    let line = format!("verify --kubeconfig {}", file.display());
+    expect![[r#"
+        cluster dev is not known to the hub. It knows no cluster yet: is an agent running?
+    "#]]
+    .assert_eq(&run(&hub().serve().await, &line).await.ended);
+    let clusters = vec![Cluster { name: "eu-1".into(), ..Cluster::default() }];
+    let hub = FakeHub { clusters, ..hub() }.serve().await;
+    expect![[r#"
+        cluster dev is not known to the hub. It knows eu-1: say which of them this is by `vitals verify --cluster`
+    "#]].assert_eq(&run(&hub, &line).await.ended);
+    let nobody = HubArgs { hub: "http://127.0.0.1:1".into(), ..HubArgs::default() };
+    let ended = run(&nobody, &line).await.ended;
+    assert!(ended.starts_with("cannot reach the hub"), "{ended}");
+}
+
+#[tokio::test]
 async fn json_is_one_document_of_the_api() {
     let hub = hub().serve().await;
     let ran = run(&hub, "get -o json").await;

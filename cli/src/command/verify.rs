@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Serialize;
 use vitals_proto::identity::ClusterName;
 
@@ -12,7 +11,7 @@ use crate::args::{Format, HubArgs};
 use crate::hub::Hub;
 use crate::oracle::{self, Report};
 use crate::output::{Output, Style};
-use crate::{Error, progress, text};
+use crate::{Error, contexts, progress, text};
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
@@ -37,41 +36,36 @@ pub struct Args {
 pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
     let Args { context, kubeconfig, cluster, namespace, patience } = args;
     let hub = Hub::new(hub)?;
-    let (client, title) = connect(kubeconfig, context).await?;
-    let cluster = cluster.unwrap_or_else(|| ClusterName::slug(&title));
+    let connecting = contexts::one(kubeconfig, context);
+    let live = progress::during(output, "reading the kubeconfig", connecting).await?;
+    let cluster = cluster.unwrap_or_else(|| ClusterName::slug(live.title()));
     let options = oracle::Options { patience, namespaces: namespace };
     let what = format!("comparing cluster {cluster} with the hub");
-    let compared = oracle::compare(&client, &cluster, &hub, &options);
-    let report = progress::during(output, &what, compared).await?;
+    let compared = oracle::compare(live.client(), &cluster, &hub, &options);
+    let report = progress::during(output, &what, compared).await.map_err(failed)?;
     show(&report, output)?;
     Ok(if report.differences.is_empty() { Outcome::Fine } else { Outcome::Different })
 }
 
-/// A client, and the name of the context.
-async fn connect(
-    path: Option<PathBuf>,
-    context: Option<String>,
-) -> Result<(kube::Client, String), Error> {
-    let setting = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| Error::Setting {
-        what: what.to_owned(),
-        source,
-    };
-    let read = match &path {
-        Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
-    };
-    let kubeconfig = read.map_err(|error| setting("the kubeconfig", error.into()))?;
-    let title = context.clone().or_else(|| kubeconfig.current_context.clone());
-    let title = title.ok_or_else(|| {
-        Error::Usage("the kubeconfig names no current context: say which by --context".to_owned())
-    })?;
-    let options =
-        KubeConfigOptions { context: Some(title.clone()), ..KubeConfigOptions::default() };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    let what = format!("context {title}");
-    let config = config.map_err(|error| setting(&what, error.into()))?;
-    let client = kube::Client::try_from(config).map_err(|error| setting(&what, error.into()))?;
-    Ok((client, title))
+/// What the hub itself failed with says more than that it was asked; and its name of the cluster may be another.
+fn failed(error: oracle::Error) -> Error {
+    match error {
+        oracle::Error::Hub(error) => *error,
+        oracle::Error::UnknownCluster { cluster, known } if known.is_empty() => Error::NotFound {
+            what: format!("cluster {cluster}"),
+            hint: "It knows no cluster yet: is an agent running?".to_owned(),
+        },
+        oracle::Error::UnknownCluster { cluster, known } => Error::NotFound {
+            what: format!("cluster {cluster}"),
+            hint: format!(
+                "It knows {}: say which of them this is by `vitals verify --cluster`",
+                known.join(", ")
+            ),
+        },
+        other @ (oracle::Error::List { .. }
+        | oracle::Error::Answer { .. }
+        | oracle::Error::Differs(_)) => Error::Oracle(other),
+    }
 }
 
 fn show(report: &Report, output: &mut Output) -> Result<(), Error> {
