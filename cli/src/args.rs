@@ -10,7 +10,7 @@ use crate::command::Command;
 #[derive(Debug, Parser)]
 #[command(name = "vitals", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 fine, 1 error or a difference found, 2 usage, 3 an entity is unhealthy (with --exit-code)."
+    after_help = "Exit codes: 0 fine, 1 error, or verify found a difference or could not compare all, 2 usage, 3 an entity is unhealthy (with --exit-code)."
 )]
 pub struct Args {
     /// Flags of every command.

@@ -45,7 +45,7 @@ pub enum Command {
 pub enum Outcome {
     /// 0.
     Fine,
-    /// 1: the comparison found something.
+    /// 1: the comparison found something, or could not compare all.
     Different,
     /// 3: some entity is unhealthy, and `--exit-code` was given.
     Unhealthy,
