@@ -230,16 +230,35 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?").to_owned()
 }
 
-/// Ends when the process is asked to stop: SIGTERM or SIGINT (Ctrl-C).
+/// Ends when the process is asked to stop: SIGTERM, SIGINT (Ctrl-C), or SIGHUP (its terminal is gone).
+///
+/// From the first time that it is polled on, these signals do not end the process of themselves.
 pub async fn stop_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
+    let obeys_hangup = !is_hangup_ignored();
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = obeys_hangup.then(|| signal(SignalKind::hangup())).transpose()?;
+    let hung_up = async {
+        match &mut hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
         _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+        _ = hung_up => tracing::info!(signal = "SIGHUP", "stopping"),
     }
     Ok(())
+}
+
+/// `nohup` starts its program with SIGHUP ignored; to handle it would undo that. Only Linux says so: elsewhere it is handled.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]

@@ -296,6 +296,9 @@ fn start(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use futures::FutureExt as _;
+    use nix::sys::signal::{Signal, raise};
+    use tokio::time::timeout;
     use vitals_agent::kubernetes::Cluster;
 
     use super::*;
@@ -343,5 +346,22 @@ mod tests {
             }
         "#]]
         .assert_eq(&shown(Format::Json));
+    }
+
+    #[tokio::test]
+    async fn each_signal_that_would_end_it_asks_it_to_stop() {
+        // Under `nohup` SIGHUP is ignored, and stays so: the lowest bit.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find(|line| line.starts_with("SigIgn:")).unwrap_or_default();
+        let ignores_hangup = mask.ends_with(['1', '3', '5', '7', '9', 'b', 'd', 'f']);
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            if signal == Signal::SIGHUP && ignores_hangup {
+                continue;
+            }
+            let mut stop = std::pin::pin!(stop_signal());
+            assert!((&mut stop).now_or_never().is_none(), "{signal}");
+            raise(signal).unwrap();
+            timeout(STOP_TIMEOUT, stop).await.expect("heard").unwrap();
+        }
     }
 }
