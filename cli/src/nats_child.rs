@@ -27,6 +27,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// It closes its store within this.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A process is gone within this after SIGKILL, unless the kernel itself is stuck in it.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Between two looks whether it listens, or has gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -37,7 +40,9 @@ const LOG_LINES: usize = 5;
 #[derive(Debug)]
 pub struct NatsChild {
     child: Child,
-    url: String,
+    token: String,
+    /// Where it says its ports.
+    ports: PathBuf,
     log: PathBuf,
     /// Held for as long as it runs.
     _lock: File,
@@ -63,6 +68,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A server that an earlier run left behind does not end. Two on one folder would ruin the store.
+    #[error("nats-server of an earlier run, process {pid}, does not end: end it, then try again")]
+    Orphan {
+        /// Its process id.
+        pid: u32,
+    },
     /// The server did not begin to listen.
     #[error("nats-server does not start; the end of its log ({}):\n{said}", log.display())]
     Start {
@@ -74,7 +85,8 @@ pub enum Error {
 }
 
 impl NatsChild {
-    /// Starts a server with its store in `folder`, and waits until it listens.
+    /// Starts a server with its store in `folder`. [`NatsChild::listening`] waits until it can be used; whoever gives up
+    /// waiting can still [`NatsChild::stop`] it.
     ///
     /// # Errors
     /// When the folder cannot be used, is in use, or the server does not start.
@@ -90,7 +102,8 @@ impl NatsChild {
             Err(std::fs::TryLockError::Error(source)) => return Err(unusable(source)),
         }
         let files = Files::of(folder);
-        end_orphan(&files).await;
+        end_orphan(&files).await?;
+        files.remove_ports().map_err(unusable)?;
         let token: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
         files.write_config(&token).map_err(unusable)?;
         let child = Command::new(&server.path)
@@ -103,16 +116,23 @@ impl NatsChild {
             .kill_on_drop(true)
             .spawn()
             .map_err(unusable)?;
-        let mut nats = Self { child, url: String::new(), log: files.log.clone(), _lock: lock };
-        let address = nats.listening(&files).await?;
-        nats.url = format!("nats://{token}@{address}");
-        Ok(nats)
+        let ports = files.ports(child.id());
+        Ok(Self { child, token, ports, log: files.log, _lock: lock })
     }
 
-    /// Where clients connect, with the token.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
+    /// Waits until it listens: where clients connect, with the token.
+    ///
+    /// # Errors
+    /// When it ends before, or takes too long.
+    pub async fn listening(&mut self) -> Result<String, Error> {
+        let end = Instant::now() + START_TIMEOUT;
+        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            if let Some(address) = read_ports(&self.ports) {
+                return Ok(format!("nats://{}@{address}", self.token));
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+        Err(Error::Start { log: self.log.clone(), said: self.last_words() })
     }
 
     /// Waits until it ends, which it does not of itself.
@@ -136,18 +156,6 @@ impl NatsChild {
             tracing::warn!("nats-server does not end and is killed");
             self.child.kill().await.ok();
         }
-    }
-
-    async fn listening(&mut self, files: &Files) -> Result<String, Error> {
-        let end = Instant::now() + START_TIMEOUT;
-        let ports = files.ports(self.child.id());
-        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
-            if let Some(address) = read_ports(&ports) {
-                return Ok(address);
-            }
-            sleep(LOOK_INTERVAL).await;
-        }
-        Err(Error::Start { log: self.log.clone(), said: self.last_words() })
     }
 }
 
@@ -189,25 +197,42 @@ impl Files {
     fn ports(&self, pid: Option<u32>) -> PathBuf {
         self.folder.join(format!("nats-server_{}.ports", pid.unwrap_or_default()))
     }
+
+    /// What servers said that were killed. In a container the next one has the same process id.
+    fn remove_ports(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("nats-server_") && name.ends_with(".ports") {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Ends a server on this folder that outlived its parent. The lock is held, so it is nobody's.
-async fn end_orphan(files: &Files) {
+///
+/// One that has ended and that nobody waits for takes signals for ever, but commands nothing any more.
+async fn end_orphan(files: &Files) -> Result<(), Error> {
     let said = std::fs::read_to_string(&files.pid).unwrap_or_default();
-    let Some(id) = said.trim().parse::<u32>().ok() else { return };
+    let Some(id) = said.trim().parse::<u32>().ok() else { return Ok(()) };
     let Some(pid) = pid(Some(id)).filter(|_| commands_our_config(id, &files.config)) else {
-        return;
+        return Ok(());
     };
     tracing::info!(pid = id, "ending a nats-server that an earlier run left behind");
-    let end = Instant::now() + STOP_TIMEOUT;
+    let killing = Instant::now() + STOP_TIMEOUT;
     let mut signal = Some(Signal::SIGTERM);
-    while kill(pid, signal.take()) != Err(Errno::ESRCH) {
-        if Instant::now() > end {
+    while commands_our_config(id, &files.config) && kill(pid, signal.take()) != Err(Errno::ESRCH) {
+        if Instant::now() > killing + KILL_TIMEOUT {
+            return Err(Error::Orphan { pid: id });
+        }
+        if Instant::now() > killing {
             signal = Some(Signal::SIGKILL);
         }
         sleep(LOOK_INTERVAL).await;
     }
-    std::fs::remove_file(files.ports(Some(id))).ok();
+    Ok(())
 }
 
 /// Whether the process was started with our configuration: process ids are used again.
@@ -237,4 +262,59 @@ fn last_lines(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    // One test, so that nothing else in this process starts a program while this one writes one: it could not be run.
+    #[tokio::test]
+    async fn no_server_is_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("slow");
+        std::fs::write(&path, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+        let server = NatsServer { path, version: vitals_runtime::nats_server::VERSION };
+        let data = folder.path().join("data");
+        let start = || async {
+            let mut nats = NatsChild::start(&server, &data).await.unwrap();
+            assert!(nats.listening().now_or_never().is_none(), "it does not listen yet");
+            let id = pid(nats.child.id()).unwrap();
+            (nats, id)
+        };
+
+        let (stopped, id) = start().await;
+        stopped.stop().await;
+        timeout(STOP_TIMEOUT, gone(id)).await.expect("stopped before it listens");
+        let (dropped, id) = start().await;
+        drop(dropped);
+        timeout(STOP_TIMEOUT, gone(id)).await.expect("dropped before it listens");
+
+        let files = Files::of(&data);
+        let mut zombie = std::process::Command::new("sh");
+        zombie.args(["-c", "read line"]).arg(&files.config).stdin(Stdio::piped());
+        let mut zombie = zombie.spawn().unwrap();
+        std::fs::write(&files.pid, zombie.id().to_string()).unwrap();
+        // Where a program has just begun, the kernel may not know its arguments yet.
+        let begun = async {
+            while !commands_our_config(zombie.id(), &files.config) {
+                sleep(LOOK_INTERVAL).await;
+            }
+        };
+        timeout(STOP_TIMEOUT, begun).await.unwrap();
+        let ended = timeout(STOP_TIMEOUT, end_orphan(&files)).await;
+        ended.expect("one that ended counts as ended before anybody waits for it").unwrap();
+        zombie.wait().unwrap();
+    }
+
+    async fn gone(pid: Pid) {
+        while kill(pid, None) != Err(Errno::ESRCH) {
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
 }

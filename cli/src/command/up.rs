@@ -4,7 +4,8 @@
 //! the path: contexts are asked, NATS is started, then the hub, then the agents; the end is in the opposite order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,12 +79,30 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
     let data = args.data.clone().map_or_else(|| data_folder(&chosen), Ok)?;
     let draws = output.format == Format::Table && output.terminal.is_some();
     let log = logs::begin(&data, draws)?;
-    let server = nats_server(output).await?;
-    let mut nats = NatsChild::start(&server, &data).await.map_err(|error| start("NATS", error))?;
-    let ended = Box::pin(run_on(&mut nats, args, chosen, hub, output, log)).await;
+    let mut stop = std::pin::pin!(stop_signal());
+    // Asked first, hence heard from before anything is started that could outlive this process.
+    let mut nats = tokio::select! {
+        biased;
+        asked = &mut stop => return asked_to_stop(asked),
+        started = start_nats(&data, output) => started?,
+    };
+    let ended = Box::pin(run_on(&mut nats, args, chosen, hub, output, log, stop)).await;
     nats.stop().await;
     output.note("stopped");
     ended
+}
+
+fn asked_to_stop(asked: std::io::Result<()>) -> Result<Outcome, Error> {
+    asked.map_err(|error| start("without hearing signals", error)).map(|()| Outcome::Fine)
+}
+
+/// Starts the process; it does not listen yet.
+async fn start_nats(data: &Path, output: &mut Output) -> Result<NatsChild, Error> {
+    let server = nats_server(output).await?;
+    let starting = NatsChild::start(&server, data);
+    let started =
+        progress::during(output, "ending what an earlier run left behind", starting).await;
+    started.map_err(|error| start("NATS", error))
 }
 
 /// All but NATS.
@@ -94,11 +113,28 @@ async fn run_on(
     hub: &HubArgs,
     output: &mut Output,
     log: Option<PathBuf>,
+    mut stop: Pin<&mut impl Future<Output = std::io::Result<()>>>,
 ) -> Result<Outcome, Error> {
     let supervisor = Supervisor::new();
     let tasks = supervisor.tasks();
-    let started = start_hub(&args, nats.url(), &tasks).await?;
-    let agents = start_agents(&args, chosen, nats.url(), &tasks).await?;
+    let starting = start_all(nats, &args, chosen, &tasks);
+    let starting = progress::during(output, "starting NATS, the hub and the agents", starting);
+    let started = tokio::select! {
+        biased;
+        asked = &mut stop => Err(asked_to_stop(asked)),
+        started = starting => started.map_err(Err),
+    };
+    let (started, agents) = match started {
+        Ok(started) => started,
+        Err(ended) => {
+            // What runs already still writes to NATS.
+            output.note("stopping");
+            if let Err(error) = supervisor.run(std::future::ready(()), STOP_TIMEOUT).await {
+                tracing::warn!(%error, "stopping");
+            }
+            return ended;
+        }
+    };
     let hub = HubArgs { hub: format!("http://{}", started.grpc), ..hub.clone() };
     output.note(&format!(
         "hub at {}, metrics at http://{}/metrics; try `vitals get --hub {}`; Ctrl-C ends it all",
@@ -109,7 +145,7 @@ async fn run_on(
     let mut dead = None;
     let stop = Box::pin(async {
         tokio::select! {
-            asked = stop_signal() => asked.map_err(Error::Output),
+            asked = &mut stop => asked_to_stop(asked).map(drop),
             shown = watch::follow(hub, EntityFilter::default(), head, output) => shown.map(drop),
             status = nats.ended() => {
                 dead = Some(status);
@@ -130,6 +166,19 @@ async fn run_on(
     }
     run.map_err(|lost| start("everything", lost))?;
     stopped.map(|()| Outcome::Fine)
+}
+
+/// In the order of the path; each needs the one before.
+async fn start_all(
+    nats: &mut NatsChild,
+    args: &Args,
+    chosen: Vec<Chosen>,
+    tasks: &Tasks,
+) -> Result<(Started, Vec<AgentHandle>), Error> {
+    let url = nats.listening().await.map_err(|error| start("NATS", error))?;
+    let started = start_hub(args, &url, tasks).await?;
+    let agents = start_agents(args, chosen, &url, tasks).await?;
+    Ok((started, agents))
 }
 
 async fn start_hub(args: &Args, nats: &str, tasks: &Tasks) -> Result<Started, Error> {
@@ -210,7 +259,7 @@ async fn nats_server(output: &mut Output) -> Result<NatsServer, Error> {
 }
 
 /// One line per agent, above the table.
-fn head(agents: &[AgentHandle], log: Option<&std::path::Path>) -> Vec<String> {
+fn head(agents: &[AgentHandle], log: Option<&Path>) -> Vec<String> {
     let mut lines: Vec<String> = agents
         .iter()
         .map(|agent| match agent.readiness() {
