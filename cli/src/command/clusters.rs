@@ -146,7 +146,7 @@ fn troubles(clusters: &[Cluster]) -> Vec<String> {
         if !cluster.conflicting_uids.is_empty() {
             let others = cluster.conflicting_uids.join(", ");
             lines.push(format!(
-                "{name}: two clusters use this name: {} and {others}. Give one of their agents another --cluster",
+                "{name}: two clusters use this name: {} and {others}. Give one of their agents another --cluster-name",
                 cluster.uid
             ));
         }
