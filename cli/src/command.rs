@@ -75,3 +75,5 @@ impl Command {
 mod fake_hub;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

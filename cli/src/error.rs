@@ -2,6 +2,7 @@
 //!
 //! All are final for the command; only [`crate::follow`] tries again, what [`Error::is_transient`] says may pass.
 
+use rustls::CertificateError;
 use tonic::{Code, Status};
 
 /// Why a command failed.
@@ -15,6 +16,26 @@ pub enum Error {
         /// Its address.
         hub: String,
         /// Why not.
+        source: Status,
+    },
+    /// Somebody answers at the hub's address, but not with TLS that can be trusted.
+    #[error("cannot speak TLS with the hub at {hub}: {hint}")]
+    Tls {
+        /// Its address.
+        hub: String,
+        /// What to do.
+        hint: &'static str,
+        /// Why not.
+        source: Status,
+    },
+    /// The connection stood, and broke before the answer was whole.
+    #[error("the connection to the hub at {hub} broke: {hint}")]
+    Broken {
+        /// Its address.
+        hub: String,
+        /// What it may be.
+        hint: &'static str,
+        /// What happened.
         source: Status,
     },
     /// The hub is there and cannot answer yet, or not any more.
@@ -105,12 +126,23 @@ impl Error {
     #[must_use]
     pub fn of(hub: &str, status: Status) -> Self {
         let (hub, code) = (hub.to_owned(), status.code());
-        // Where the connection broke, tonic says Unavailable, Unknown, Cancelled or Internal, and there is an I/O error
-        // below; what the hub itself said has none.
+        // Where the connection broke, tonic says Unknown, Cancelled or Internal, and Unavailable where none was made; and there
+        // is an error of the transport below. What the hub itself said has none.
         let may_have_broken =
             matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal);
         if may_have_broken && std::error::Error::source(&status).is_some() {
-            return Self::Unreachable { hub, source: status };
+            if let Some(error) = tls_error(&status) {
+                return Self::Tls { hub, hint: tls_hint(error), source: status };
+            }
+            if code == Code::Unavailable {
+                return Self::Unreachable { hub, source: status };
+            }
+            let hint = if hub.starts_with("https://") {
+                "has it ended?"
+            } else {
+                "has it ended, or does it want TLS? Then name it with https://"
+            };
+            return Self::Broken { hub, hint, source: status };
         }
         let message = status.message().to_owned();
         if code == Code::Unavailable {
@@ -126,7 +158,12 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::NotReady { .. } | Self::Silent { .. } => true,
+            // Certificates are renewed.
+            Self::Tls { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::NotReady { .. }
+            | Self::Silent { .. } => true,
             Self::Refused { code, .. } => matches!(
                 code,
                 Code::Aborted | Code::Cancelled | Code::DeadlineExceeded | Code::ResourceExhausted
@@ -162,4 +199,45 @@ impl Error {
             None => deepest.to_string(),
         })
     }
+}
+
+/// What of TLS failed, where that is what failed.
+fn tls_error(status: &Status) -> Option<&rustls::Error> {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        // An I/O error that was made of another names as its source what lies below that one.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(found);
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    use CertificateError as Problem;
+    if let rustls::Error::InvalidMessage(_) = error {
+        return "what it answers is no TLS. Name it with http:// if it has none";
+    }
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return "it wants TLS in another way";
+    };
+    // With a signature that does not fit, another authority has the same name.
+    if matches!(problem, Problem::UnknownIssuer | Problem::BadSignature) {
+        return "no authority that is trusted here has signed its certificate. Give the one that has by --tls-ca FILE";
+    }
+    if matches!(problem, Problem::NotValidForName | Problem::NotValidForNameContext { .. }) {
+        return "its certificate is for another name. Give --hub a name that the certificate has";
+    }
+    if matches!(
+        problem,
+        Problem::Expired
+            | Problem::ExpiredContext { .. }
+            | Problem::NotValidYet
+            | Problem::NotValidYetContext { .. }
+    ) {
+        return "its certificate does not hold now. Renew it, or set the clock";
+    }
+    "its certificate cannot be used. It needs one for servers, signed by the authority that --tls-ca FILE gives"
 }

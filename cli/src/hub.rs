@@ -2,6 +2,7 @@
 //!
 //! The connection is made at the first call, and again whenever it broke. What fails says what to do ([`Error::of`]).
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,18 +76,7 @@ impl Hub {
             )));
         }
         if encrypted {
-            let mut tls = ClientTlsConfig::new();
-            tls = match tls_ca {
-                Some(file) => {
-                    let pem = std::fs::read(file).map_err(|source| {
-                        setting(format!("--tls-ca {}", file.display()), source)
-                    })?;
-                    tls.ca_certificate(Certificate::from_pem(pem))
-                }
-                None => tls.with_native_roots(),
-            };
-            endpoint =
-                endpoint.tls_config(tls).map_err(|source| setting("TLS".to_owned(), source))?;
+            endpoint = encrypt(endpoint, tls_ca.as_deref())?;
         }
         let transport = InterceptedService::new(endpoint.connect_lazy(), Bearer(bearer));
         Ok(Self { address: address.into(), transport })
@@ -211,6 +201,23 @@ impl std::fmt::Debug for Bearer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(if self.0.is_some() { "Bearer(…)" } else { "Bearer(none)" })
     }
+}
+
+/// With the authorities of the file, or else the system's.
+fn encrypt(endpoint: Endpoint, tls_ca: Option<&Path>) -> Result<Endpoint, Error> {
+    let tls = ClientTlsConfig::new();
+    let (tls, what) = match tls_ca {
+        Some(file) => {
+            let what = format!("--tls-ca {}", file.display());
+            let pem = std::fs::read(file).map_err(|source| setting(what.clone(), source))?;
+            (tls.ca_certificate(Certificate::from_pem(pem)), what)
+        }
+        None => {
+            let what = "the system's certificate authorities: give the hub's by --tls-ca FILE";
+            (tls.with_native_roots(), what.to_owned())
+        }
+    };
+    endpoint.tls_config(tls).map_err(|source| setting(what, source))
 }
 
 /// `Bearer <token>`, of the file or else of the environment.

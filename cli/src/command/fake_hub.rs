@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt as _, stream};
 use prost::bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, async_trait};
 use vitals_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
 use vitals_proto::v1::entity_service_server::{EntityService, EntityServiceServer};
@@ -30,6 +31,8 @@ pub(super) struct FakeHub {
     pub(super) tokens: Arc<Mutex<Vec<Bytes>>>,
     /// What a caller must say in `authorization`.
     pub(super) authorization: Option<&'static str>,
+    /// With which certificate it speaks TLS, and with which key; without TLS where there is none.
+    pub(super) identity: Option<(String, String)>,
 }
 
 /// Entities on a page, to see that all pages are asked for.
@@ -39,7 +42,8 @@ impl FakeHub {
     /// Serves until the test ends.
     pub(super) async fn serve(self) -> HubArgs {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let hub = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if self.identity.is_some() { "https" } else { "http" };
+        let hub = format!("{scheme}://{}", listener.local_addr().unwrap());
         let wanted = self.authorization;
         let check = move |request: Request<()>| {
             let said = request.metadata().get("authorization").and_then(|it| it.to_str().ok());
@@ -48,7 +52,12 @@ impl FakeHub {
                 _ => Ok(request),
             }
         };
-        let server = tonic::transport::Server::builder()
+        let mut server = tonic::transport::Server::builder();
+        if let Some((certificate, key)) = &self.identity {
+            let identity = Identity::from_pem(certificate, key);
+            server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+        }
+        let server = server
             .add_service(EntityServiceServer::with_interceptor(self.clone(), check))
             .add_service(ClusterServiceServer::with_interceptor(self, check))
             .serve_with_incoming(TcpListenerStream::new(listener));
