@@ -11,6 +11,7 @@ mod completions;
 mod entity_filter;
 mod explain;
 mod get;
+mod screen;
 mod tree;
 mod up;
 mod verify;

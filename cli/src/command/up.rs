@@ -23,7 +23,8 @@ use vitals_runtime::nats_server::{self, NatsServer};
 use vitals_runtime::tasks::{Supervisor, Tasks, stop_signal};
 
 use super::Outcome;
-use super::watch::{self, Head};
+use super::screen::Head;
+use super::watch;
 use crate::args::{Format, HubArgs};
 use crate::contexts::{self, Chosen, ContextArgs};
 use crate::hub::Hub;
