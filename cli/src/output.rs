@@ -1,5 +1,6 @@
 //! Where output goes, and how: data to standard output, all else to standard error; colour and width of the terminal.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal as _, Write};
 
 use vitals_runtime::clock::SystemClock;
@@ -71,15 +72,10 @@ impl Output {
     pub fn standard(args: &GlobalArgs) -> Self {
         let stdout = std::io::stdout();
         let is_terminal = stdout.is_terminal();
-        let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let styled = match args.color {
-            Color::Auto => is_terminal && !declined,
-            Color::Always => true,
-            Color::Never => false,
-        };
+        let no_color = std::env::var_os("NO_COLOR");
         Self {
             format: args.output,
-            paint: if styled { Paint::Styled } else { Paint::Plain },
+            paint: styled(args.color, is_terminal, no_color.as_deref()),
             terminal: is_terminal.then(terminal_size).flatten(),
             progress_on_terminal: std::io::stderr().is_terminal(),
             now_unix_ms: || SystemClock.unix_ms(),
@@ -197,6 +193,16 @@ impl Style {
     }
 }
 
+/// As `--color` says; left to us, where there is a terminal and `NO_COLOR` is not set, or empty (no-color.org).
+fn styled(color: Color, is_terminal: bool, no_color: Option<&OsStr>) -> Paint {
+    let is_declined = no_color.is_some_and(|value| !value.is_empty());
+    match color {
+        Color::Always => Paint::Styled,
+        Color::Auto if is_terminal && !is_declined => Paint::Styled,
+        Color::Auto | Color::Never => Paint::Plain,
+    }
+}
+
 /// Size of the terminal on standard output; `None` where it does not say.
 #[must_use]
 pub fn terminal_size() -> Option<Size> {
@@ -249,5 +255,29 @@ pub(crate) mod testing {
             notes: Box::new(notes.clone()),
         };
         (output, data, notes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_unless_it_is_declined() {
+        let (set, empty) = (Some("1"), Some(""));
+        for (color, is_terminal, no_color, want) in [
+            (Color::Auto, true, None, Paint::Styled),
+            (Color::Auto, true, empty, Paint::Styled),
+            (Color::Auto, true, set, Paint::Plain),
+            (Color::Auto, false, None, Paint::Plain),
+            (Color::Auto, false, set, Paint::Plain),
+            (Color::Always, true, set, Paint::Styled),
+            (Color::Always, false, None, Paint::Styled),
+            (Color::Never, true, None, Paint::Plain),
+            (Color::Never, false, None, Paint::Plain),
+        ] {
+            let got = styled(color, is_terminal, no_color.map(OsStr::new));
+            assert_eq!(got, want, "{color:?}, terminal {is_terminal}, NO_COLOR {no_color:?}");
+        }
     }
 }
