@@ -259,21 +259,21 @@ async fn nats_server(output: &mut Output) -> Result<NatsServer, Error> {
     found.map_err(|error| start("NATS", error))
 }
 
-/// One line per agent, above the table.
+/// The log, and one line per agent, above the table: where not all have room, those first that do not watch yet.
 fn head(agents: &[AgentHandle], log: Option<&Path>) -> Vec<String> {
-    let mut lines: Vec<String> = agents
-        .iter()
-        .map(|agent| match agent.readiness() {
+    let (mut waiting, mut watching) = (Vec::new(), Vec::new());
+    for agent in agents {
+        match agent.readiness() {
             Readiness::Ready => {
                 let objects: u64 =
                     agent.status().borrow().core.kinds.iter().map(|it| it.count).sum();
-                format!("watching {}: {objects} objects", agent.cluster())
+                watching.push(format!("watching {}: {objects} objects", agent.cluster()));
             }
-            Readiness::NotReady(reason) => format!("not watching yet {reason}"),
-        })
-        .collect();
-    lines.extend(log.map(|log| format!("log: {}", log.display())));
-    lines
+            Readiness::NotReady(reason) => waiting.push(format!("not watching yet {reason}")),
+        }
+    }
+    let log = log.map(|log| format!("log: {}", log.display()));
+    log.into_iter().chain(waiting).chain(watching).collect()
 }
 
 /// The answer to `--dry-run`. It is no message of the API, so it is written down here.
