@@ -23,6 +23,8 @@ pub(super) struct Screen {
     pub(super) is_stale: bool,
     /// What is wrong with the connection.
     pub(super) trouble: String,
+    /// What is waited for.
+    pub(super) awaited: String,
 }
 
 impl Screen {
@@ -99,9 +101,8 @@ fn foot(screen: &Screen, view: &View) -> Vec<String> {
         Some(count) if !view.is_whole() => lines.push(format!("loading, {count} so far")),
         _ => {}
     }
-    if !screen.trouble.is_empty() {
-        lines.push(screen.trouble.clone());
-    }
+    let said = [&screen.awaited, &screen.trouble].into_iter().filter(|it| !it.is_empty());
+    lines.extend(said.cloned());
     lines
 }
 

@@ -466,6 +466,56 @@ async fn watch_as_json_is_a_line_per_step() {
 async fn watch_can_end_when_all_is_healthy() {
     let hub = watched().serve().await;
     run(&hub, "watch --until-healthy").await.is(Outcome::Fine);
+    let both = ["vitals", "watch", "--until-healthy", "--status", "degraded"];
+    let refused = Args::try_parse_from(both).unwrap_err();
+    assert_eq!(refused.kind(), clap::error::ErrorKind::ArgumentConflict);
+}
+
+#[tokio::test]
+async fn a_watch_for_health_waits_for_all_that_is_named() {
+    let snapshot = || Event::Snapshot(SnapshotBegin { reason: String::new() });
+    let synced = |count, digest| Event::Synced(Synced { token: Bytes::new(), count, digest });
+    let first = || vec![snapshot(), Event::Upsert(healthy("cart")), synced(1, 7)];
+    let hub = async |watches: Vec<Vec<Event>>| {
+        let hub = FakeHub::default();
+        hub.watches.lock().unwrap().extend(watches);
+        hub.serve().await
+    };
+
+    let unknown = hub(vec![first()]).await;
+    let ran = run(&unknown, "watch cart nope --until-healthy -o json").await;
+    assert!(ran.ended.contains("end of the test"), "nope is not healthy: {}", ran.ended);
+    expect![[r#"
+        waiting for component:default/nope, which is not there
+        the hub is not ready (gone): trying again
+    "#]]
+    .assert_eq(&ran.notes);
+
+    let sick = [first(), vec![Event::Upsert(degraded("pay")), Event::Upsert(degraded("pay"))]];
+    let well = vec![
+        snapshot(),
+        Event::Upsert(healthy("cart")),
+        Event::Upsert(healthy("pay")),
+        synced(2, 14),
+    ];
+    let ran = run(&hub(vec![sick.concat(), well]).await, "watch cart pay --until-healthy").await;
+    ran.is(Outcome::Fine).wrote(expect![[r#"
+        2025-12-29T00:00:00.000Z component:default/cart Healthy
+        2025-12-31T23:56:56.000Z component:default/pay Degraded ContainerCrashLooping: Container app of 2 pods crashes again and again with exit code 1
+        2025-12-29T00:00:00.000Z component:default/pay Degraded → Healthy
+    "#]]);
+    expect![[r#"
+        waiting for component:default/pay, which is not there
+        the hub is not ready (gone): trying again
+    "#]]
+    .assert_eq(&ran.notes);
+
+    let nothing = hub(vec![vec![snapshot(), synced(0, 0)]]).await;
+    expect![[r#"
+        waiting for an entity that passes the filter
+        the hub is not ready (gone): trying again
+    "#]]
+    .assert_eq(&run(&nothing, "watch --until-healthy").await.notes);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! On a terminal a table that is drawn anew in place; elsewhere a line per change; with `-o json` or `yaml` every step of
 //! the watch as it comes. A broken connection is resumed by token; a view that is not what the hub says is asked for anew.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -21,6 +22,9 @@ use crate::{progress, text};
 /// How often a table on a terminal is drawn at most, where something changed.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Entities that are named of those that a watch for health waits for.
+const AWAITED_MAX: usize = 5;
+
 /// How often it is drawn where only ages changed, in draws.
 const IDLE_DRAWS: u32 = 10;
 
@@ -29,16 +33,17 @@ const IDLE_DRAWS: u32 = 10;
 pub struct Args {
     #[command(flatten)]
     filter: FilterArgs,
-    /// End once the view is whole and every entity in it is healthy
-    #[arg(long)]
+    /// End once the view is whole, every entity that is named is in it, and every entity in it is healthy
+    // With a status asked for, an entity that becomes healthy would leave the view, or be all that is in it.
+    #[arg(long, conflicts_with = "status")]
     until_healthy: bool,
 }
 
 pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
     let Args { filter, until_healthy } = args;
-    let follower = Follower::new(Hub::new(hub)?, filter.filter()?);
-    let until = if until_healthy { Until::Healthy } else { Until::Stopped };
-    watch(follower, until, None, output).await
+    let filter = filter.filter()?;
+    let until = if until_healthy { Until::Healthy(filter.refs.clone()) } else { Until::Stopped };
+    watch(Follower::new(Hub::new(hub)?, filter), until, None, output).await
 }
 
 /// Shows all that passes the filter until the hub says no; with lines above the table, where it is drawn.
@@ -52,11 +57,10 @@ pub(super) async fn follow(
 }
 
 /// When a watch ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
     Stopped,
-    /// The view is whole and all in it is healthy.
-    Healthy,
+    /// The view is whole, these are in it, and all in it is healthy.
+    Healthy(Vec<String>),
 }
 
 async fn watch(
@@ -66,10 +70,13 @@ async fn watch(
     output: &mut Output,
 ) -> Result<Outcome, Error> {
     let screen = Screen::new(head);
-    let mut watch = Watch { output, view: View::default(), screen, until };
+    let mut watch = Watch { output, view: View::default(), screen, until, has_told: false };
     let mut said = progress::during(watch.output, "waiting for the hub", follower.next()).await?;
     while !watch.take(said, &mut follower).await? {
         said = watch.next(&mut follower).await?;
+    }
+    if watch.draws() {
+        draw(watch.output, &mut watch.screen, &watch.view)?;
     }
     Ok(Outcome::Fine)
 }
@@ -79,6 +86,8 @@ struct Watch<'a> {
     view: View,
     screen: Screen,
     until: Until,
+    /// What a watch for health waits for was told once.
+    has_told: bool,
 }
 
 impl Watch<'_> {
@@ -140,20 +149,27 @@ impl Watch<'_> {
         if self.output.format == Format::Table && !self.draws() {
             self.tell(&applied)?;
         }
-        Ok(self.until == Until::Healthy && self.is_healthy())
+        Ok(self.is_over())
+    }
+
+    /// Whether all is as the watch was to wait for. Where it is not, that is told: on a terminal as it is now, else once.
+    fn is_over(&mut self) -> bool {
+        let Until::Healthy(refs) = &self.until else { return false };
+        if !self.view.is_whole() || self.view.incoming().is_some() {
+            return false;
+        }
+        let waits = awaited(self.view.entities(), refs);
+        self.screen.awaited = waits.clone().unwrap_or_default();
+        let Some(waits) = waits else { return true };
+        if !self.draws() && !self.has_told {
+            self.output.note(&waits);
+            self.has_told = true;
+        }
+        false
     }
 
     fn draws(&self) -> bool {
         self.output.format == Format::Table && self.output.terminal.is_some()
-    }
-
-    fn is_healthy(&self) -> bool {
-        let status = |entity: &Entity| text::status_of(entity.verdict.as_ref());
-        let entities = self.view.entities();
-        self.view.is_whole()
-            && self.view.incoming().is_none()
-            && !entities.is_empty()
-            && entities.values().all(|entity| status(entity) == HealthStatus::Healthy)
     }
 
     fn trouble(&mut self, trouble: String) {
@@ -225,4 +241,25 @@ impl Watch<'_> {
         self.output.line(&format!("{now:.3} {} gone", text::clean(&entity.r#ref)))?;
         Ok(self.output.data.flush()?)
     }
+}
+
+/// What a watch for health still waits for; `None` where it waits for nothing any more.
+fn awaited(entities: &BTreeMap<String, Entity>, refs: &[String]) -> Option<String> {
+    let missing = refs.iter().filter(|it| !entities.contains_key(*it));
+    let missing = missing.map(|it| format!("{it}, which is not there"));
+    let unwell = entities.values().filter_map(|entity| {
+        let status = text::status_of(entity.verdict.as_ref());
+        let (word, _) = text::status(status);
+        (status != HealthStatus::Healthy).then(|| format!("{}, which is {word}", entity.r#ref))
+    });
+    let mut all: Vec<String> = missing.chain(unwell).collect();
+    if all.is_empty() {
+        return entities.is_empty().then(|| "waiting for an entity that passes the filter".into());
+    }
+    let hidden = all.len().saturating_sub(AWAITED_MAX);
+    all.truncate(AWAITED_MAX);
+    if hidden > 0 {
+        all.push(format!("and {hidden} more"));
+    }
+    Some(text::clean(&format!("waiting for {}", all.join("; "))).into_owned())
 }
