@@ -33,10 +33,10 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
         Format::Table if clusters.is_empty() => output.note("no clusters: is an agent running?"),
         Format::Table => {
             let now = output.now();
-            output.table(&overview(&clusters, now))?;
+            show(&overview(&clusters, now), output)?;
             if !names.is_empty() {
                 output.line("")?;
-                output.table(&kinds(&clusters, now))?;
+                show(&kinds(&clusters, now), output)?;
             }
             for line in troubles(&clusters) {
                 output.note(&line);
@@ -46,8 +46,41 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
     Ok(Outcome::Fine)
 }
 
-fn overview(clusters: &[Cluster], now_unix_ms: i64) -> Table {
-    let mut table = Table::new(&[
+/// A table, and what is to be said of each row: a column would have no room for it.
+struct Rows {
+    table: Table,
+    messages: Vec<String>,
+}
+
+impl Rows {
+    fn new(columns: &[Column]) -> Self {
+        Self { table: Table::new(columns), messages: Vec::new() }
+    }
+
+    fn row(&mut self, cells: impl IntoIterator<Item = Cell>, message: &str) {
+        self.table.row(cells);
+        self.messages.push(text::clean(message).into_owned());
+    }
+}
+
+/// Each message that is not empty as a line of its own below its row, whole also where the terminal is narrow.
+fn show(rows: &Rows, output: &mut Output) -> Result<(), Error> {
+    let Rows { table, messages } = rows;
+    let rendered = table.render(output.paint, output.terminal.map(|size| size.columns));
+    let of_headings = std::iter::once("");
+    for (line, message) in
+        rendered.lines().zip(of_headings.chain(messages.iter().map(String::as_str)))
+    {
+        output.line(line)?;
+        if !message.is_empty() {
+            output.line(&format!("  {message}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn overview(clusters: &[Cluster], now_unix_ms: i64) -> Rows {
+    let mut rows = Rows::new(&[
         Column::name("CLUSTER"),
         Column::whole("SCOPE"),
         Column::whole("FRESHNESS"),
@@ -57,48 +90,37 @@ fn overview(clusters: &[Cluster], now_unix_ms: i64) -> Table {
         Column::number("HEARTBEAT"),
         Column::whole("AGENT"),
         Column::whole("KUBERNETES"),
-        Column::flexible("MESSAGE"),
     ]);
     for cluster in clusters {
-        let message = cluster.freshness.as_ref().map_or("", |freshness| &freshness.message);
-        let verified = text::age(cluster.verified_at.as_ref(), now_unix_ms);
-        let of_cluster = [Cell::from(verified), Cell::from(cluster.objects.to_string())];
+        let of_cluster = cluster.freshness.as_ref().map_or("", |freshness| &freshness.message);
+        let verified = Cell::from(text::age(cluster.verified_at.as_ref(), now_unix_ms));
+        let objects = Cell::from(cluster.objects.to_string());
+        let name = Cell::from(&cluster.name);
         if cluster.scopes.is_empty() {
             let freshness = Cell::styled(text::freshness(cluster.freshness.as_ref()));
-            let [verified, objects] = of_cluster.clone();
             let dash = || Cell::from("-");
-            table.row([
-                Cell::from(&cluster.name),
-                dash(),
-                freshness,
-                verified,
-                objects,
-                dash(),
-                dash(),
-                dash(),
-                dash(),
-                Cell::from(message),
-            ]);
+            let cells =
+                [name, dash(), freshness, verified, objects, dash(), dash(), dash(), dash()];
+            rows.row(cells, of_cluster);
+            continue;
         }
         for scope in &cluster.scopes {
-            let [verified, objects] = of_cluster.clone();
-            table.row([
-                Cell::from(&cluster.name),
+            let cells = [
+                name.clone(),
                 Cell::from(&scope.scope),
                 Cell::styled(text::freshness(scope.freshness.as_ref())),
-                verified,
-                objects,
+                verified.clone(),
+                objects.clone(),
                 Cell::from(complete(scope)),
                 Cell::from(text::age(scope.last_heartbeat_at.as_ref(), now_unix_ms)),
                 Cell::from(&scope.agent_version),
                 Cell::from(&scope.api_server_version),
-                Cell::from(
-                    scope.freshness.as_ref().map_or(message, |freshness| &freshness.message),
-                ),
-            ]);
+            ];
+            let of_scope = scope.freshness.as_ref().map(|freshness| freshness.message.as_str());
+            rows.row(cells, of_scope.unwrap_or(of_cluster));
         }
     }
-    table
+    rows
 }
 
 /// Kinds that are complete or absent, of all that are watched.
@@ -108,8 +130,8 @@ fn complete(scope: &ScopeReport) -> String {
     format!("{seen}/{}", scope.kinds.len())
 }
 
-fn kinds(clusters: &[Cluster], now_unix_ms: i64) -> Table {
-    let mut table = Table::new(&[
+fn kinds(clusters: &[Cluster], now_unix_ms: i64) -> Rows {
+    let mut rows = Rows::new(&[
         Column::name("CLUSTER"),
         Column::whole("SCOPE"),
         Column::whole("KIND"),
@@ -117,13 +139,12 @@ fn kinds(clusters: &[Cluster], now_unix_ms: i64) -> Table {
         Column::number("EXIST"),
         Column::number("HELD"),
         Column::number("VERIFIED"),
-        Column::flexible("DETAIL"),
     ]);
     for (cluster, scope) in
         clusters.iter().flat_map(|it| it.scopes.iter().map(move |scope| (it, scope)))
     {
         for kind in &scope.kinds {
-            table.row([
+            let cells = [
                 Cell::from(&cluster.name),
                 Cell::from(&scope.scope),
                 Cell::from(&kind.kind),
@@ -131,11 +152,11 @@ fn kinds(clusters: &[Cluster], now_unix_ms: i64) -> Table {
                 Cell::from(kind.count.to_string()),
                 Cell::from(kind.held.to_string()),
                 Cell::from(text::age(kind.verified_at.as_ref(), now_unix_ms)),
-                Cell::from(&kind.detail),
-            ]);
+            ];
+            rows.row(cells, &kind.detail);
         }
     }
-    table
+    rows
 }
 
 /// What a person should know and no table shows.

@@ -10,6 +10,7 @@ use vitals_proto::v1::*;
 use super::Outcome;
 use super::fake_hub::FakeHub;
 use crate::args::{Args, Format, HubArgs};
+use crate::output::Size;
 use crate::output::testing::{self, NOW_UNIX_MS};
 
 /// What a run of `vitals …` wrote, and how it ended.
@@ -31,8 +32,14 @@ impl Ran {
 }
 
 async fn run(hub: &HubArgs, line: &str) -> Ran {
+    run_at(100, hub, line).await
+}
+
+/// On a terminal of so many columns.
+async fn run_at(columns: usize, hub: &HubArgs, line: &str) -> Ran {
     let args = Args::try_parse_from(std::iter::once("vitals").chain(line.split(' '))).unwrap();
     let (mut output, data, notes) = testing::output(args.global.output);
+    output.terminal = Some(Size { columns, lines: 40 });
     if args.global.output == Format::Table && line.starts_with("watch") {
         output.terminal = None;
     }
@@ -345,6 +352,7 @@ async fn clusters_say_how_well_they_are_seen() {
         verified_at: ago(2),
         detail: detail.into(),
     };
+    let forbidden = "nodes is forbidden: User \"vitals-agent\" cannot list resource \"nodes\" at the cluster scope";
     let scope = ScopeReport {
         scope: "main".into(),
         agent_version: "0.1.0".into(),
@@ -353,7 +361,7 @@ async fn clusters_say_how_well_they_are_seen() {
         freshness: freshness(FreshnessState::BlindSpot, "kind nodes is forbidden"),
         kinds: vec![
             kind("pods", KindState::Complete, ""),
-            kind("nodes", KindState::Forbidden, "nodes is forbidden"),
+            kind("nodes", KindState::Forbidden, forbidden),
         ],
         refused: vec![Refusal {
             reason: RefusalReason::TooLarge.into(),
@@ -376,22 +384,26 @@ async fn clusters_say_how_well_they_are_seen() {
         ..Cluster::default()
     };
     let hub = FakeHub { clusters: vec![seen, lost], ..FakeHub::default() }.serve().await;
-    let ran = run(&hub, "clusters").await;
+    let ran = run_at(80, &hub, "clusters").await;
     ran.is(Outcome::Fine).wrote(expect![[r#"
-        CLUSTER  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  AGENT  KUBERNETES  MESSAGE
-        eu-1     main   blind spot        2s       24    1/2         3s  0.1.0  v1.36.3     kind nodes is f…
-        us-1     -      agent lost         -        0      -          -  -      -           no heartbeat fo…
+        CLUSTER  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  AGENT  KUBERNE…
+        eu-1     main   blind spot        2s       24    1/2         3s  0.1.0  v1.36.3
+          kind nodes is forbidden
+        us-1     -      agent lost         -        0      -          -  -      -
+          no heartbeat for 40 s
     "#]]);
     expect![[r#"
         eu-1/main: 2 objects do not get through (too large), such as vitals.v1.object.eu-1.pods.pay.big
     "#]].assert_eq(&ran.notes);
-    run(&hub, "clusters eu-1").await.is(Outcome::Fine).wrote(expect![[r#"
-        CLUSTER  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  AGENT  KUBERNETES  MESSAGE
-        eu-1     main   blind spot        2s       24    1/2         3s  0.1.0  v1.36.3     kind nodes is f…
+    run_at(80, &hub, "clusters eu-1").await.is(Outcome::Fine).wrote(expect![[r#"
+        CLUSTER  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  AGENT  KUBERNE…
+        eu-1     main   blind spot        2s       24    1/2         3s  0.1.0  v1.36.3
+          kind nodes is forbidden
 
-        CLUSTER  SCOPE  KIND   STATE      EXIST  HELD  VERIFIED  DETAIL
+        CLUSTER  SCOPE  KIND   STATE      EXIST  HELD  VERIFIED
         eu-1     main   pods   complete      12    12        2s
-        eu-1     main   nodes  forbidden     12    12        2s  nodes is forbidden
+        eu-1     main   nodes  forbidden     12    12        2s
+          nodes is forbidden: User "vitals-agent" cannot list resource "nodes" at the cluster scope
     "#]]);
     expect![[r#"
         say which cluster by --cluster: the hub knows eu-1, us-1
