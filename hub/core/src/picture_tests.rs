@@ -402,8 +402,7 @@ fn unscheduled(since_unix_s: i64) -> TestObject {
 #[test]
 fn ages_are_by_the_clock_of_the_cluster() {
     for ahead_s in [-60, 0, 60] {
-        let mut bench = Bench::default();
-        bench.clock_ahead_ms = ahead_s * 1_000;
+        let mut bench = Bench { clock_ahead_ms: ahead_s * 1_000, ..Bench::default() };
         bench.freshen("c1");
         bench.put(&unscheduled(testing::NOW.unix_ms() / 1_000 + ahead_s));
         bench.settle();

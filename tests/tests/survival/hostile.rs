@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use vitals_proto::identity::{ClusterName, KeyParts, ObjectKey};
 use vitals_proto::kind::Kind;
 use vitals_proto::subject;
-use vitals_proto::v1::{EntityFilter, FreshnessState, HealthStatus, HeldObjectState, ObjectFilter};
+use vitals_proto::v1::{FreshnessState, HealthStatus, HeldObjectState, ObjectFilter};
 use vitals_tests::cluster::rule;
 use vitals_tests::fleet::{Fleet, SOON, Told};
 use vitals_tests::{Cluster, Nats, cluster_test, objects, wait_for};
@@ -74,7 +74,8 @@ fn a_set_of_two_streams_is_read_as_one() {
     cluster_test(Box::pin(async {
         let (east, west) = (Home::build("set-east").await?, Cluster::shared("west").await?);
         let namespace = objects::namespace(&west.client().await?, "set-west").await?;
-        let subjects = |name: &str| format!("vitals.v1.object.{name}.>,vitals.v1.heartbeat.{name}.>");
+        let subjects =
+            |name: &str| format!("vitals.v1.object.{name}.>,vitals.v1.heartbeat.{name}.>");
         let streams = format!("EAST={};WEST={}", subjects("east"), subjects("west"));
         let flags = ["--objects-stream", &streams];
         let mut fleet = Fleet::start_hub(Nats::start().await?, &flags).await?;
@@ -174,10 +175,8 @@ fn what_an_agent_may_not_see_is_unknown() {
         let home = Home::build("forbidden").await?;
         let read = ["get", "list", "watch"];
         let apps = ["deployments", "replicasets", "statefulsets", "daemonsets"];
-        let mut rules = vec![
-            rule("", &["namespaces", "nodes", "services"], &read),
-            rule("apps", &apps, &read),
-        ];
+        let mut rules =
+            vec![rule("", &["namespaces", "nodes", "services"], &read), rule("apps", &apps, &read)];
         let name = format!("{}-no-pods", home.namespace);
         let user = home.cluster.user(&name, &rules).await?;
         let kubeconfig = user.kubeconfig().to_str().context("a path in UTF-8")?.to_owned();

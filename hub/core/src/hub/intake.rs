@@ -53,14 +53,20 @@ impl Hub {
         at: &StreamPoint,
         now: Time,
     ) -> Result<(), Refusal> {
-        if !message.payload.starts_with(&MAGIC) {
-            return Err(Refusal::Foreign);
-        }
         match Published::parse(message.subject).map_err(|_| Refusal::Foreign)? {
+            Published::Heartbeat(..) if !message.payload.starts_with(&MAGIC) => {
+                Err(Refusal::Foreign)
+            }
             Published::Heartbeat(cluster, scope) => {
                 self.take_heartbeat(message.payload, (cluster, scope), at, now)
             }
-            Published::Object(key) => self.take_object(key, message, at, now),
+            Published::Object(key) => {
+                let taken = self.take_object(key.clone(), message, at, now);
+                if taken.is_err_and(|refusal| refusal != Refusal::Repeated) {
+                    self.displace(&key, message);
+                }
+                taken
+            }
         }
     }
 
@@ -71,6 +77,9 @@ impl Hub {
         at: &StreamPoint,
         now: Time,
     ) -> Result<(), Refusal> {
+        if !message.payload.starts_with(&MAGIC) {
+            return Err(Refusal::Foreign);
+        }
         let envelope = Envelope::parse(message.payload).map_err(|problem| match problem {
             Problem::Foreign => Refusal::Foreign,
             Problem::Unreadable => Refusal::Unreadable,
@@ -110,7 +119,6 @@ impl Hub {
         // In a snapshot a lower epoch's message may be all that is left of an object, and its heartbeat comes last.
         if standing == Standing::Lower && self.reading(&said.at.stream) != Reading::Snapshot {
             self.count_refused(&said);
-            self.displace(&said);
             return Err(Refusal::LowerEpoch);
         }
         let order = |known: Rank| match compare(rank, known, current) {
@@ -138,9 +146,7 @@ impl Hub {
             if refusal == Refusal::Older {
                 self.count_refused(&said);
             }
-            if refusal != Refusal::Repeated {
-                self.displace(&said);
-            } else if held.is_some() {
+            if refusal == Refusal::Repeated && held.is_some() {
                 self.store.read_again(&said.key, said.at);
             }
             return Err(refusal);
@@ -236,18 +242,22 @@ impl Hub {
         self.picture.remove(key, tombstone.as_ref(), at);
     }
 
-    /// What was refused is now what the stream has: not what is held, or something of what is buried.
-    fn displace(&mut self, said: &Said<'_>) {
-        let Message { subject, payload, .. } = said.message;
-        let held = self.store.get(&said.key).map(|held| (held.scope().clone(), held.bucket()));
+    /// What was refused is now what the stream has: not what is held, or something that does not exist.
+    fn displace(&mut self, key: &ObjectKey, message: Message<'_>) {
+        let Message { subject, payload, .. } = message;
+        let held = self.store.get(key).map(|held| (held.scope().clone(), held.bucket()));
         if let Some((scope, bucket)) = held {
-            self.store.displace(&said.key);
-            if let Some(state) = self.scope_mut(said.key.cluster(), &scope) {
+            self.store.displace(key);
+            if let Some(state) = self.scope_mut(key.cluster(), &scope) {
                 state.unstreamed.lack(bucket);
             }
-        } else if !matches!(said.envelope.state, State::Tombstone(_))
-            && let Some(state) = self.scope_mut(said.key.cluster(), &said.scope)
-        {
+            return;
+        }
+        // Without a scope there is nobody to ask, and it is refused wherever it is read.
+        let Ok(envelope) = Envelope::parse(payload) else { return };
+        let is_tombstone = matches!(envelope.state, State::Tombstone(_));
+        let Ok(scope) = envelope.scope.parse() else { return };
+        if let Some(state) = self.scope_mut(key.cluster(), &scope).filter(|_| !is_tombstone) {
             state.unstreamed.haunt(subject, Digest::of(subject, payload));
         }
     }

@@ -1,6 +1,7 @@
 //! Whose a cluster's name is: a message of another cluster is refused, takes the name, or is kept beside until all was read once.
 
 use vitals_proto::identity::{ClusterName, ObjectKey, Uid};
+use vitals_proto::subject;
 
 use super::{CLUSTERS_MAX, Hub, Refusal};
 use crate::{
@@ -113,6 +114,12 @@ impl Hub {
                 }
             };
             for key in foreign {
+                // The stream still has it: its agent is asked to bury it there.
+                if let Some(held) = self.store.get(&key)
+                    && let Some(scope) = cluster.scope_mut(held.scope())
+                {
+                    scope.unstreamed.haunt(&subject::object(&key), held.digest());
+                }
                 self.store.remove(&key);
                 self.picture.remove(&key, None, &at);
             }
