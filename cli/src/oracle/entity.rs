@@ -41,7 +41,9 @@ pub(super) fn compare(live: &Live, held: &Held) -> Vec<Found> {
                 let key = workload.object.as_ref().and_then(|it| ObjectKey::try_from(it).ok());
                 let Some(key) = key else { continue };
                 members.entry(key.clone()).or_default().insert(&entity.r#ref);
-                compare_workload(&key, workload, &index, &mut found);
+                let held = held.objects.get(&key).and_then(|it| it.facts.as_ref());
+                let is_cut = held.is_some_and(|facts| !facts.truncated.is_empty());
+                compare_workload(&key, (workload, is_cut), &index, &mut found);
             }
         }
     }
@@ -81,10 +83,10 @@ fn compare_freshness(
     }
 }
 
-/// The numbers of a workload, as kubectl shows them.
+/// The numbers of a workload, as kubectl shows them; and its images, unless they may be what was cut to keep it small.
 fn compare_workload(
     key: &ObjectKey,
-    said: &WorkloadSummary,
+    (said, is_cut): (&WorkloadSummary, bool),
     index: &Index<'_>,
     found: &mut Vec<Found>,
 ) {
@@ -113,7 +115,7 @@ fn compare_workload(
         ("RESTARTS", restarts.to_string(), said.restarts.to_string()),
         ("IMAGES", images.join(","), said.images.join(",")),
     ] {
-        if cluster != hub {
+        if cluster != hub && !(is_cut && aspect == "IMAGES") {
             let (subject, aspect) = (key.to_string(), aspect.to_owned());
             let difference = Difference { subject, aspect, cluster, hub };
             found.push(Found::new(difference, &fingerprint));
