@@ -23,6 +23,7 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 ///
 /// Reads namespaces, nodes, deployments, replicasets, statefulsets, daemonsets, pods and services, never a Secret or a
 /// ConfigMap. In a pod it uses its service account; elsewhere the current kubeconfig context, or those named by --context.
+/// Several agents may share a cluster, each with a --scope of its own; no two of them may watch the same objects.
 #[derive(Clone, Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub struct Args {
@@ -35,10 +36,10 @@ pub struct Args {
     /// Name of the cluster in Vitals: lower-case letters, digits and '-'; default is made from the context's name
     #[arg(long, env = "VITALS_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<ClusterName>,
-    /// Name of what this agent watches of its cluster, where several agents share one
+    /// Name of what this agent watches of its cluster, where several agents share one; scopes must not watch the same objects
     #[arg(long, env = "VITALS_SCOPE", value_name = "NAME", default_value = "main")]
     pub scope: Scope,
-    /// Watch only this namespace (and the kinds without one); give it a --scope of its own
+    /// Watch only this namespace, and of the kinds without one only those that --kinds names; give it a --scope of its own
     #[arg(long, env = "VITALS_NAMESPACE", value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Watch only these kinds, as kubectl writes them: pods,deployments.apps
@@ -70,7 +71,9 @@ const EXAMPLES: &str = "Examples:
   vitals-agent                                     the current context, NATS at 127.0.0.1:4222
   vitals-agent --context east --context west       two clusters
   vitals-agent --cluster-name eu-1 --nats nats://agent-eu-1:secret@nats.example:4222
-  vitals-agent --scope shop --namespace shop       one namespace, beside other agents";
+  vitals-agent --scope shop --namespace shop       one namespace, beside other agents
+  vitals-agent --scope cluster --kinds namespaces,nodes
+                                                   what has no namespace, beside those";
 
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -145,6 +148,16 @@ impl Args {
         vec![Credentials::Kubeconfig { path, context: None }]
     }
 
+    /// In the order in which they are listed. What has no namespace is left out where only one is watched: every such agent of
+    /// a cluster would publish it, on the same subjects, and none of them could ever be verified.
+    fn watched_kinds(&self) -> Vec<Kind> {
+        let is_watched = |kind: &Kind| match self.kinds.as_slice() {
+            [] => self.namespace.is_none() || kind.is_namespaced() == Some(true),
+            named => named.contains(kind),
+        };
+        Kind::KNOWN.into_iter().filter(is_watched).collect()
+    }
+
     async fn agent(&self, credentials: &Credentials) -> Result<AgentConfig, Error> {
         let kubernetes = Cluster::connect(credentials).await?;
         let cluster = match (&self.cluster_name, credentials) {
@@ -152,8 +165,6 @@ impl Args {
             (None, Credentials::InCluster) => return Err(Error::Nameless),
             (None, Credentials::Kubeconfig { .. }) => ClusterName::slug(kubernetes.title()),
         };
-        let kinds = Kind::KNOWN.into_iter();
-        let kinds = kinds.filter(|kind| self.kinds.is_empty() || self.kinds.contains(kind));
         let lease = match self.lease {
             Switch::On => LeaseUse::On { namespace: self.lease_namespace.clone() },
             Switch::Off => LeaseUse::Off,
@@ -162,7 +173,7 @@ impl Args {
             kubernetes,
             cluster,
             scope: self.scope.clone(),
-            kinds: kinds.collect(),
+            kinds: self.watched_kinds(),
             lease,
             nats: self.nats.clone(),
             watch: Settings { namespace: self.namespace.clone(), ..Settings::default() },
@@ -185,6 +196,19 @@ mod tests {
         let refused = Args::try_parse_from(["vitals-agent", "--kinds", "secrets"]).unwrap_err();
         assert!(refused.to_string().contains("known are namespaces, nodes"), "{refused}");
         assert!(Args::try_parse_from(["vitals-agent", "--scope", "A_b"]).is_err());
+    }
+
+    #[test]
+    fn one_namespace_has_no_objects_of_the_cluster_unless_they_are_named() {
+        let kinds = |flags: &[&str]| {
+            Args::parse_from([&["vitals-agent"], flags].concat()).watched_kinds()
+        };
+        assert_eq!(kinds(&[]), Kind::KNOWN);
+        let of_one = kinds(&["--namespace", "shop"]);
+        assert_eq!(of_one.len(), 6);
+        assert!(of_one.iter().all(|kind| kind.is_namespaced() == Some(true)), "{of_one:?}");
+        let named = kinds(&["--namespace", "shop", "--kinds", "pods,nodes"]);
+        assert_eq!(named, [Kind::Node, Kind::Pod], "owners first");
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// they pause time.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The one namespace that is watched; all of them where absent. Ignored for kinds of the cluster.
+    /// The one namespace that is watched; all of them where absent. Ignored for kinds of the cluster, which only one scope of a
+    /// cluster may watch.
     pub namespace: Option<String>,
     /// Silence after which a watch is put to proof. A little more than the minute between two bookmarks.
     pub idle_max: Duration,
