@@ -200,9 +200,8 @@ mod tests {
 
     #[test]
     fn one_namespace_has_no_objects_of_the_cluster_unless_they_are_named() {
-        let kinds = |flags: &[&str]| {
-            Args::parse_from([&["vitals-agent"], flags].concat()).watched_kinds()
-        };
+        let kinds =
+            |flags: &[&str]| Args::parse_from([&["vitals-agent"], flags].concat()).watched_kinds();
         assert_eq!(kinds(&[]), Kind::KNOWN);
         let of_one = kinds(&["--namespace", "shop"]);
         assert_eq!(of_one.len(), 6);

@@ -6,30 +6,22 @@
 //!
 //! Deliberately not here: epochs, counters and digests: messages are made when they are handed over.
 
+mod slot;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    num::NonZeroU32,
 };
 
-use crate::{
-    input::Now,
-    jitter::Jitter,
-    message::{Content, State},
-};
+use crate::{input::Now, jitter::Jitter, message::Content};
+pub(crate) use slot::{ObjectId, SlotId, Value};
+use slot::{Place, Slot, at, held};
 
 /// Most messages in flight, heartbeats beside. Full: nothing more is handed over until one is settled.
 pub(crate) const IN_FLIGHT_MAX: usize = 2_048;
 
 /// Most bytes of state held. Full: the shell stops reading the watches. (One more item per kind may still come.)
 pub(crate) const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What a slot takes beside its state. Bytes.
-const SLOT_BYTES: usize = 192;
-
-/// First delay of a retry, and the longest. Milliseconds, before jitter.
-const RETRY_DELAY_MIN_MS: u64 = 100;
-const RETRY_DELAY_MAX_MS: u64 = 5_000;
 
 /// Names one publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,61 +56,6 @@ impl Ticket {
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
         Self { slot: half(number >> 32), serial: half(number) }
     }
-}
-
-/// Which object, as the mirrors know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ObjectId {
-    /// Index of the kind.
-    pub(crate) kind: u16,
-    /// Index in the kind's mirror.
-    pub(crate) index: u32,
-}
-
-/// Index of a slot, plus one: an `Option` of it takes no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SlotId(NonZeroU32);
-
-impl SlotId {
-    /// More than 2^32 - 2 objects do not fit a process.
-    fn of(index: u32) -> Self {
-        Self(NonZeroU32::MIN.saturating_add(index))
-    }
-
-    fn index(self) -> u32 {
-        self.0.get() - 1
-    }
-}
-
-/// A state to say.
-#[derive(Clone, Debug)]
-pub(crate) struct Value {
-    pub(crate) state: State,
-    pub(crate) resource_version: Box<str>,
-    /// When the agent learned of it. Milliseconds since the Unix epoch.
-    pub(crate) seen_at_unix_ms: i64,
-    /// Since when this object waits to be said. Milliseconds since the Unix epoch.
-    pub(crate) waits_since_unix_ms: i64,
-}
-
-#[derive(Debug)]
-enum Place {
-    Ready,
-    Waiting,
-    /// The value is gone where it must not be sent again (its epoch is over).
-    InFlight {
-        serial: u32,
-        content: Content,
-        value: Option<Value>,
-    },
-}
-
-#[derive(Debug)]
-struct Slot {
-    object: ObjectId,
-    pending: Option<Value>,
-    place: Place,
-    attempts: u32,
 }
 
 /// What is to become of an object whose message was settled.
@@ -358,33 +295,6 @@ impl Outbox {
         };
         self.slots.iter().flatten().filter_map(of_slot).min()
     }
-}
-
-impl Slot {
-    /// What failed is pending again, unless something newer is. Gives the bytes held more.
-    fn take_back(&mut self, value: Option<Value>) -> usize {
-        let Some(value) = value else { return 0 };
-        if let Some(newer) = &mut self.pending {
-            newer.waits_since_unix_ms = newer.waits_since_unix_ms.min(value.waits_since_unix_ms);
-            return 0;
-        }
-        let bytes = held(&value);
-        self.pending = Some(value);
-        bytes
-    }
-
-    fn delay_ms(&self) -> u64 {
-        let factor = 1_u64.checked_shl(self.attempts).unwrap_or(u64::MAX);
-        RETRY_DELAY_MIN_MS.saturating_mul(factor).min(RETRY_DELAY_MAX_MS)
-    }
-}
-
-fn at(id: SlotId) -> usize {
-    usize::try_from(id.index()).unwrap_or(usize::MAX)
-}
-
-fn held(value: &Value) -> usize {
-    SLOT_BYTES + value.state.bytes()
 }
 
 #[cfg(test)]

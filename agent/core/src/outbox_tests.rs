@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::*;
+use super::{slot::SLOT_BYTES, *};
+use crate::message::State;
 
 fn at(monotonic_ms: u64) -> Now {
     Now { unix_ms: i64::try_from(monotonic_ms).unwrap(), monotonic_ms }
