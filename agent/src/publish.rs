@@ -4,7 +4,8 @@
 //! ticket, so that one subscription takes all acknowledgements: async-nats' JetStream context keeps an entry per unanswered
 //! message for good (#1617), and allocates one for each of the others.
 //!
-//! Invariant: each ticket is settled exactly once: by an answer, by a denial, or by [`ACK_TIMEOUT`].
+//! Invariant: each ticket is settled by an answer, by a denial, or by [`ACK_TIMEOUT`]; after the last an acknowledgement may
+//! still come, and is told too: the core knows whether it came too late.
 //! Deliberately not here: what is published, in which order, and what is sent again (`vitals-agent-core`).
 
 mod answer;
@@ -108,13 +109,13 @@ impl Publisher {
             let number = number.and_then(|hex| u64::from_str_radix(hex, 16).ok());
             let answer = answer::of_message(&message);
             let settled = number.and_then(|number| match answer {
-                Ok(()) => self.settle(number, Outcome::Acked, None),
+                Ok(()) => Some(self.acked(number)),
                 Err((outcome, reason)) => self.settle(number, outcome, Some(reason)),
             });
             match settled {
                 Some(settled) => return Some(settled),
-                // Late: it counted as unanswered, and the newest was sent again.
-                None => debug!(subject = %message.subject, "late acknowledgement"),
+                // It counted as unanswered: the newest is sent again anyway.
+                None => debug!(subject = %message.subject, "late refusal"),
             }
         }
     }
@@ -153,6 +154,12 @@ impl Publisher {
             }
         }
         None
+    }
+
+    /// In time or late.
+    fn acked(&mut self, number: u64) -> Settled {
+        self.in_flight.remove(&number);
+        Settled { ticket: Ticket::from_number(number), outcome: Outcome::Acked, reason: None }
     }
 
     fn settle(&mut self, number: u64, outcome: Outcome, reason: Option<String>) -> Option<Settled> {

@@ -48,7 +48,7 @@ pub enum Input {
     Probed(Probe),
     /// NATS is connected, for the first time or again.
     Connected,
-    /// What became of a publication.
+    /// What became of a publication. An acknowledgement may still come after [`Outcome::Transient`] was told.
     Settled {
         /// From the publication.
         ticket: Ticket,

@@ -15,10 +15,13 @@ use std::{
 
 use crate::{input::Now, jitter::Jitter, message::Content};
 pub(crate) use slot::{ObjectId, SlotId, Value};
-use slot::{Place, Slot, at, held};
+use slot::{Place, Slot, Unanswered, at, held};
 
 /// Most messages in flight, heartbeats beside. Full: nothing more is handed over until one is settled.
 pub(crate) const IN_FLIGHT_MAX: usize = 2_048;
+
+/// The fewest that may be in flight, however slow the link is.
+const IN_FLIGHT_MIN: usize = 16;
 
 /// Most bytes of state held. Full: the shell stops reading the watches. (One more item per kind may still come.)
 pub(crate) const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -76,16 +79,35 @@ pub(crate) struct Settled {
     pub(crate) more: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
+    /// May hold slots that are elsewhere by now.
     ready: VecDeque<SlotId>,
     /// By when it is due. Milliseconds, monotonic. May hold slots that are elsewhere by now.
     waiting: BinaryHeap<Reverse<(u64, SlotId)>>,
     in_flight: usize,
+    /// How many may be. On a slow link a full window takes longer than answers are waited for: then all of it would be sent
+    /// again behind its own copies, for ever. So it is halved by each that is not answered, and grows with each that is.
+    window: usize,
     held_bytes: usize,
     serial: u32,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            waiting: BinaryHeap::new(),
+            in_flight: 0,
+            window: IN_FLIGHT_MAX,
+            held_bytes: 0,
+            serial: 0,
+        }
+    }
 }
 
 impl Outbox {
@@ -123,9 +145,13 @@ impl Outbox {
                     value.waits_since_unix_ms.min(replaced.waits_since_unix_ms);
             }
             slot.pending = Some(value);
+            if let Some(unanswered) = &mut slot.unanswered {
+                unanswered.is_replaced = true;
+            }
             return id;
         }
-        let slot = Slot { object, pending: Some(value), place: Place::Ready, attempts: 0 };
+        let (pending, place) = (Some(value), Place::Ready);
+        let slot = Slot { object, pending, place, attempts: 0, unanswered: None };
         let id = self.insert(slot);
         self.ready.push_back(id);
         id
@@ -186,7 +212,7 @@ impl Outbox {
         let Some(Some(slot)) = self.slots.get(at(id)) else { return false };
         let in_flight = match &slot.place {
             Place::InFlight { value, .. } => value.as_ref(),
-            Place::Ready | Place::Waiting => None,
+            Place::Ready | Place::Waiting { .. } => None,
         };
         let newest = slot.pending.as_ref().or(in_flight);
         newest.is_some_and(|value| value.state.content() == Content::Tombstone)
@@ -194,15 +220,20 @@ impl Outbox {
 
     /// The next to hand over, if the window has room. It must be handed over: see [`Outbox::hand_over`].
     pub(crate) fn take(&mut self, now: Now) -> Option<(SlotId, ObjectId, Value)> {
-        if self.in_flight >= IN_FLIGHT_MAX {
+        if self.in_flight >= self.window {
             return None;
         }
         self.wake(now.monotonic_ms);
-        let id = self.ready.pop_front()?;
-        let slot = self.slots.get_mut(at(id))?.as_mut()?;
-        let value = slot.pending.take()?;
-        self.held_bytes = self.held_bytes.saturating_sub(held(&value));
-        Some((id, slot.object, value))
+        while let Some(id) = self.ready.pop_front() {
+            let Some(Some(slot)) = self.slots.get_mut(at(id)) else { continue };
+            if matches!(slot.place, Place::Ready)
+                && let Some(value) = slot.pending.take()
+            {
+                self.held_bytes = self.held_bytes.saturating_sub(held(&value));
+                return Some((id, slot.object, value));
+            }
+        }
+        None
     }
 
     /// What was taken is in flight from now on.
@@ -214,6 +245,7 @@ impl Outbox {
             self.in_flight += 1;
             let content = value.state.content();
             slot.place = Place::InFlight { serial, content, value: Some(value) };
+            slot.unanswered = None;
         }
         Ticket { slot: id.index(), serial }
     }
@@ -223,7 +255,9 @@ impl Outbox {
             && due <= now_ms
         {
             self.waiting.pop();
-            if let Some(slot) = self.slots.get_mut(at(id)).and_then(Option::as_mut) {
+            if let Some(Some(slot)) = self.slots.get_mut(at(id))
+                && matches!(slot.place, Place::Waiting { due_ms } if due_ms == due)
+            {
                 slot.place = Place::Ready;
                 self.ready.push_back(id);
             }
@@ -232,7 +266,7 @@ impl Outbox {
 
     /// When there is something to take, as far as is known now. Milliseconds, monotonic.
     pub(crate) fn due_at(&self) -> Option<u64> {
-        if self.in_flight >= IN_FLIGHT_MAX {
+        if self.in_flight >= self.window {
             return None;
         }
         if !self.ready.is_empty() {
@@ -246,7 +280,8 @@ impl Outbox {
         self.wake(u64::MAX);
     }
 
-    /// What was in flight is settled. `None` for a ticket that was settled before.
+    /// What was in flight is settled. `None` for a ticket that was settled before, unless it comes as an answer after all to
+    /// what went unanswered, and before that was sent again.
     pub(crate) fn settle(
         &mut self,
         ticket: Ticket,
@@ -256,7 +291,9 @@ impl Outbox {
     ) -> Option<Settled> {
         let id = SlotId::of(ticket.slot);
         let slot = self.slots.get_mut(at(id))?.as_mut()?;
-        let Place::InFlight { serial, content, value } = &mut slot.place else { return None };
+        let Place::InFlight { serial, content, value } = &mut slot.place else {
+            return if fate == Fate::Final { self.answered_late(id, ticket.serial) } else { None };
+        };
         if *serial != ticket.serial {
             return None;
         }
@@ -264,8 +301,16 @@ impl Outbox {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(value.as_ref().map_or(0, held));
         match fate {
-            Fate::Final => slot.attempts = 0,
-            Fate::Again => self.held_bytes += slot.take_back(value),
+            Fate::Final => {
+                self.window = IN_FLIGHT_MAX.min(self.window + 1);
+                slot.attempts = 0;
+            }
+            Fate::Again => {
+                self.window = IN_FLIGHT_MIN.max(self.window / 2);
+                let is_replaced = slot.pending.is_some();
+                slot.unanswered = Some(Unanswered { serial: ticket.serial, content, is_replaced });
+                self.held_bytes += slot.take_back(value);
+            }
         }
         let more = slot.pending.is_some();
         match fate {
@@ -275,11 +320,29 @@ impl Outbox {
                 self.ready.push_back(id);
             }
             Fate::Again => {
-                slot.place = Place::Waiting;
-                let due = now.monotonic_ms.saturating_add(jitter.around(slot.delay_ms()));
+                let due_ms = now.monotonic_ms.saturating_add(jitter.around(slot.delay_ms()));
+                slot.place = Place::Waiting { due_ms };
                 slot.attempts += 1;
-                self.waiting.push(Reverse((due, id)));
+                self.waiting.push(Reverse((due_ms, id)));
             }
+        }
+        Some(Settled { object, content, more })
+    }
+
+    /// What went unanswered arrived all the same: it is not sent again. What is newer is, at once.
+    fn answered_late(&mut self, id: SlotId, serial: u32) -> Option<Settled> {
+        let slot = self.slots.get_mut(at(id))?.as_mut()?;
+        let Unanswered { content, is_replaced: more, .. } =
+            slot.unanswered.take_if(|unanswered| unanswered.serial == serial)?;
+        let object = slot.object;
+        slot.attempts = 0;
+        if !more {
+            let arrived = slot.pending.take();
+            self.held_bytes = self.held_bytes.saturating_sub(arrived.as_ref().map_or(0, held));
+            self.remove(id);
+        } else if matches!(slot.place, Place::Waiting { .. }) {
+            slot.place = Place::Ready;
+            self.ready.push_back(id);
         }
         Some(Settled { object, content, more })
     }
@@ -289,7 +352,7 @@ impl Outbox {
         let of_slot = |slot: &Slot| {
             let in_flight = match &slot.place {
                 Place::InFlight { value, .. } => value.as_ref(),
-                Place::Ready | Place::Waiting => None,
+                Place::Ready | Place::Waiting { .. } => None,
             };
             slot.pending.iter().chain(in_flight).map(|value| value.waits_since_unix_ms).min()
         };

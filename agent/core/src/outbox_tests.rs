@@ -96,6 +96,71 @@ fn the_window_and_the_bytes_are_bounded() {
 }
 
 #[test]
+fn a_late_answer_spares_the_retry_and_frees_what_is_newer() {
+    for (case, newer, wait_ms) in [
+        ("backing off", false, 0),
+        ("about to be sent again", false, 1_000),
+        ("replaced", true, 0),
+        ("replaced, about to be sent", true, 1_000),
+    ] {
+        let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+        let slot = outbox.put(object(1), None, value(1, at(0)));
+        let (_, _, ticket) = hand_over(&mut outbox, at(0)).unwrap();
+        assert!(outbox.settle(ticket, Fate::Again, at(0), &mut jitter).unwrap().more);
+        outbox.wake(wait_ms);
+        if newer {
+            outbox.put(object(1), Some(slot), value(2, at(0)));
+        }
+        assert!(outbox.settle(ticket, Fate::Again, at(0), &mut jitter).is_none(), "{case}");
+        let settled = outbox.settle(ticket, Fate::Final, at(0), &mut jitter).unwrap();
+        assert_eq!((settled.object, settled.more), (object(1), newer), "{case}");
+        assert!(outbox.settle(ticket, Fate::Final, at(0), &mut jitter).is_none(), "{case}: once");
+        let next = hand_over(&mut outbox, at(5_000)).map(|(_, version, _)| version);
+        assert_eq!(next, newer.then(|| "2".to_owned()), "{case}");
+        assert!(hand_over(&mut outbox, at(5_000)).is_none(), "{case}: single flight");
+    }
+}
+
+#[test]
+fn a_late_answer_comes_too_late_once_the_retry_is_sent() {
+    let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+    outbox.put(object(1), None, value(1, at(0)));
+    let (_, _, first) = hand_over(&mut outbox, at(0)).unwrap();
+    outbox.settle(first, Fate::Again, at(0), &mut jitter).unwrap();
+    let (_, _, second) = hand_over(&mut outbox, at(1_000)).unwrap();
+    assert!(outbox.settle(first, Fate::Final, at(1_000), &mut jitter).is_none());
+    assert!(!outbox.settle(second, Fate::Final, at(1_000), &mut jitter).unwrap().more);
+}
+
+#[test]
+fn the_window_shrinks_on_a_slow_link_and_grows_with_answers() {
+    let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+    for index in 0..2_000 {
+        outbox.put(object(index), None, value(1, at(0)));
+    }
+    let fill = |outbox: &mut Outbox| -> Vec<Ticket> {
+        std::iter::from_fn(|| hand_over(outbox, at(0))).map(|(_, _, ticket)| ticket).collect()
+    };
+    let handed = fill(&mut outbox);
+    assert_eq!(handed.len(), 2_000);
+    for ticket in &handed {
+        outbox.settle(*ticket, Fate::Again, at(0), &mut jitter).unwrap();
+    }
+    // The link is slow, and brings them all late: none is sent again.
+    for ticket in &handed[..1_000] {
+        outbox.settle(*ticket, Fate::Final, at(0), &mut jitter).unwrap();
+    }
+    outbox.retry_now();
+    let again = fill(&mut outbox);
+    assert_eq!(again.len(), IN_FLIGHT_MIN, "late answers do not widen it");
+    assert_eq!(outbox.due_at(), None, "it is full");
+    for ticket in again {
+        outbox.settle(ticket, Fate::Final, at(0), &mut jitter).unwrap();
+    }
+    assert_eq!(fill(&mut outbox).len(), 2 * IN_FLIGHT_MIN);
+}
+
+#[test]
 fn an_epoch_forgets_what_is_pending_and_sends_nothing_of_it_again() {
     let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
     let slot = outbox.put(object(1), None, value(1, at(0)));
@@ -123,6 +188,7 @@ enum Step {
     Put(u32),
     HandOver,
     Settle(usize, bool),
+    AnswerLate(usize),
     Wait(u64),
     RetryNow,
 }
@@ -132,6 +198,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..6_u32).prop_map(Step::Put),
         4 => Just(Step::HandOver),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, arrived)| Step::Settle(which, arrived)),
+        2 => any::<usize>().prop_map(Step::AnswerLate),
         2 => (0..8_000_u64).prop_map(Step::Wait),
         1 => Just(Step::RetryNow),
     ]
@@ -145,6 +212,7 @@ proptest! {
         let mut slots: BTreeMap<u32, SlotId> = BTreeMap::new();
         let (mut newest, mut arrived) = (BTreeMap::new(), BTreeMap::new());
         let mut flying: Vec<(u32, String, Ticket)> = Vec::new();
+        let mut unanswered: Vec<(u32, String, Ticket)> = Vec::new();
         let mut versions = 0;
         let ending = [Step::Wait(8_000), Step::HandOver, Step::Settle(0, true)].into_iter().cycle().take(60);
         for step in steps.into_iter().chain(ending) {
@@ -169,12 +237,27 @@ proptest! {
                     let settled = outbox.settle(ticket, fate, at(now), &mut jitter).unwrap();
                     if yes {
                         arrived.insert(index, version);
+                    } else {
+                        unanswered.push((index, version, ticket));
                     }
                     if !settled.more {
                         slots.remove(&index);
                     }
                 }
                 Step::Settle(..) => {}
+                Step::AnswerLate(which) if !unanswered.is_empty() => {
+                    let (index, version, ticket) = unanswered.swap_remove(which % unanswered.len());
+                    if let Some(settled) = outbox.settle(ticket, Fate::Final, at(now), &mut jitter) {
+                        prop_assert!(flying.iter().all(|(other, ..)| *other != index));
+                        prop_assert_eq!(settled.object, object(index));
+                        prop_assert_eq!(settled.more, version != newest[&index]);
+                        arrived.insert(index, version);
+                        if !settled.more {
+                            slots.remove(&index);
+                        }
+                    }
+                }
+                Step::AnswerLate(_) => {}
                 Step::Wait(ms) => now += ms,
                 Step::RetryNow => outbox.retry_now(),
             }

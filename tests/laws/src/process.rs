@@ -318,7 +318,9 @@ impl Process {
                 self.arrived.pop_front();
             }
             if !answers.chance.percent(answers.lost_percent) && !self.frozen {
-                self.settle(ticket, Outcome::Acked, now);
+                // It may come late: the core knows whether it still waits for it.
+                self.unanswered.remove(&ticket);
+                self.hear(Input::Settled { ticket, outcome: Outcome::Acked }, now);
             }
         }
     }

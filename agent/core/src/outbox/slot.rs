@@ -49,7 +49,9 @@ pub(crate) struct Value {
 #[derive(Debug)]
 pub(super) enum Place {
     Ready,
-    Waiting,
+    Waiting {
+        due_ms: u64,
+    },
     /// The value is gone where it must not be sent again (its epoch is over).
     InFlight {
         serial: u32,
@@ -64,6 +66,17 @@ pub(super) struct Slot {
     pub(super) pending: Option<Value>,
     pub(super) place: Place,
     pub(super) attempts: u32,
+    /// Until the next is handed over.
+    pub(super) unanswered: Option<Unanswered>,
+}
+
+/// What was sent last and not answered in time. It may be queued behind others all the same, and be answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unanswered {
+    pub(super) serial: u32,
+    pub(super) content: Content,
+    /// What is pending is newer, and not what was sent.
+    pub(super) is_replaced: bool,
 }
 
 impl Slot {
