@@ -145,6 +145,15 @@ fn an_unreadable_object_is_named_and_can_be_deleted() {
 }
 
 #[test]
+fn no_secret_leaves_the_cluster() {
+    for kind in Kind::KNOWN {
+        let facts = project_yaml(&kind, POD).facts.encode_to_vec();
+        let shows = facts.windows(7).any(|part| part == b"hunter2");
+        assert!(!shows, "{kind}");
+    }
+}
+
+#[test]
 fn hostile_names_pass_unchanged() {
     for name in ["n".repeat(253), "ä.日本.*>".to_owned(), "a b\u{0}\n\"".to_owned()] {
         let object = json!({"metadata": {"name": name, "namespace": name}});
@@ -164,7 +173,7 @@ fn metadata_of_any_kind() {
     let meta = projected.facts.meta.unwrap();
     assert_eq!((meta.generation, meta.created_at_unix_s), (2, 1_767_323_045));
     assert_eq!(meta.deleted_at_unix_s, Some(1_767_326_645));
-    assert_eq!(meta.annotations.into_keys().collect::<Vec<_>>(), ["backstage.io/kubernetes-id"]);
+    assert_eq!(meta.annotations.into_keys().collect::<Vec<_>>(), ["vitals.dev/entity"]);
     assert_eq!(meta.finalizers, ["example.com/wait"]);
     assert_eq!(meta.owners[0].name, "web-5d4");
 }

@@ -13,14 +13,10 @@ use vitals_proto::{identity::Uid, v1};
 use super::lenient::{List, Strings, Time, seconds};
 
 /// The annotations that leave the cluster. All others may hold anything (`last-applied-configuration` holds whole
-/// objects), so each one here has a reader.
-pub const ANNOTATIONS_KEPT: [&str; 7] = [
+/// objects, `change-cause` the command line of `kubectl --record`), so each one here has a reader.
+pub const ANNOTATIONS_KEPT: [&str; 3] = [
     "argocd.argoproj.io/tracking-id", // which Argo CD application owns the object
-    "backstage.io/kubernetes-id",     // which Backstage entity claims the object
     "deployment.kubernetes.io/revision", // which ReplicaSet is the current one of its Deployment
-    "kubectl.kubernetes.io/restartedAt", // tells `kubectl rollout restart` from a change of content
-    "kubernetes.io/change-cause",     // what a rollout says of its own reason
-    "kubernetes.io/config.mirror",    // a static pod: deleting the object deletes nothing
     "vitals.dev/entity",              // which entity claims the object
 ];
 

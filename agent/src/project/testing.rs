@@ -18,7 +18,7 @@ metadata:
   deletionTimestamp: '2026-01-02T04:04:05Z'
   deletionGracePeriodSeconds: 30
   labels: {app: web, 'app.kubernetes.io/name': web}
-  annotations: {backstage.io/kubernetes-id: web, kubectl.kubernetes.io/last-applied-configuration: '{}'}
+  annotations: {vitals.dev/entity: web, kubectl.kubernetes.io/last-applied-configuration: '{}', kubernetes.io/change-cause: kubectl create secret --from-literal=password=hunter2 --record}
   finalizers: [example.com/wait]
   managedFields: [{manager: kubectl, operation: Apply, fieldsV1: {'f:metadata': {}}}]
   ownerReferences:
