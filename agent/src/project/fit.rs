@@ -18,7 +18,7 @@ pub struct Cut {
 }
 
 /// All cuts, in the order in which they are made.
-pub const CUTS: [Cut; 16] = [
+pub const CUTS: [Cut; 18] = [
     Cut { name: "conditions.message", cut: condition_messages },
     Cut { name: "container_statuses.message", cut: container_messages },
     Cut { name: "message", cut: message },
@@ -26,6 +26,8 @@ pub const CUTS: [Cut; 16] = [
     Cut { name: "containers.probes", cut: |facts| containers(facts, cut_probes) },
     Cut { name: "containers.resources", cut: |facts| containers(facts, cut_resources) },
     Cut { name: "containers.ports", cut: |facts| containers(facts, |it| it.ports.clear()) },
+    Cut { name: "scheduling", cut: scheduling },
+    Cut { name: "references", cut: references },
     Cut { name: "template.labels", cut: template_labels },
     Cut { name: "meta.finalizers", cut: |facts| meta(facts, |meta| meta.finalizers.clear()) },
     Cut { name: "taints", cut: taints },
@@ -118,6 +120,22 @@ fn container_messages(facts: &mut v1::Facts) -> bool {
 
 fn message(facts: &mut v1::Facts) -> bool {
     pod(facts).is_some_and(|pod| changed(&mut pod.message, shorten))
+}
+
+fn scheduling(facts: &mut v1::Facts) -> bool {
+    pod(facts).is_some_and(|pod| pod.scheduling.take().is_some())
+}
+
+/// All that a pod needs by name, but for its volume claims.
+fn references(facts: &mut v1::Facts) -> bool {
+    pod(facts).is_some_and(|pod| {
+        changed(pod, |pod| {
+            pod.config_maps.clear();
+            pod.secrets.clear();
+            pod.image_pull_secrets.clear();
+            pod.readiness_gates.clear();
+        })
+    })
 }
 
 fn container_statuses(facts: &mut v1::Facts) -> bool {
@@ -235,6 +253,19 @@ mod tests {
         assert!(facts.truncated.contains(&"containers".to_owned()), "{:?}", facts.truncated);
         assert_eq!(facts.meta.as_ref().unwrap().labels["app"], "web");
         assert_eq!(pod(&mut facts).unwrap().container_statuses[0].restarts, 7);
+    }
+
+    #[test]
+    fn what_keeps_a_pod_waiting_is_cut_before_its_containers() {
+        let mut facts = pod_facts();
+        let it = pod(&mut facts).unwrap();
+        let long = v1::Toleration { key: "k".repeat(30_000), ..Default::default() };
+        it.scheduling =
+            Some(v1::PodScheduling { tolerations: vec![long; 3], ..Default::default() });
+        it.secrets = vec![v1::Reference { name: "s".repeat(253), ..Default::default() }; 300];
+        fit(&mut facts, FACTS_BYTES_MAX);
+        assert!(facts.truncated.ends_with(&["scheduling".into(), "references".into()]));
+        assert_eq!(pod(&mut facts).unwrap().containers.len(), 1);
     }
 
     #[test]

@@ -49,6 +49,14 @@ struct OwnerReference {
 }
 
 impl Metadata {
+    /// An object of this kind controls it.
+    pub(super) fn is_owned_by(&self, kind: &str) -> bool {
+        let is_one = |owner: &OwnerReference| {
+            owner.controller == Some(true) && owner.kind.as_deref() == Some(kind)
+        };
+        self.owner_references.0.iter().any(is_one)
+    }
+
     /// The facts of it. Name, namespace and `resourceVersion` stand in the message itself.
     pub(super) fn facts(self) -> v1::Meta {
         v1::Meta {

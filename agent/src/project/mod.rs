@@ -13,6 +13,8 @@ mod lenient;
 mod meta;
 mod condition;
 mod selector;
+mod references;
+mod scheduling;
 mod template;
 mod namespace;
 mod node;

@@ -1,12 +1,16 @@
 //! Pods.
 
+use std::mem::take;
+
 use serde::{Deserialize, de::IgnoredAny};
 use vitals_proto::v1;
 
 use super::{
     condition::{self, Condition},
-    lenient::{List, Time, seconds},
+    lenient::{List, Strings, Time, seconds},
     meta::Metadata,
+    references::{References, Volume},
+    scheduling::{self, Affinity, Scheduling, Spread, Toleration},
     template::{self, Container},
 };
 
@@ -22,18 +26,24 @@ pub(super) struct Spec {
     init_containers: List<Container>,
     volumes: List<Volume>,
     scheduling_gates: List<IgnoredAny>,
+    node_selector: Strings,
+    affinity: Option<Affinity>,
+    tolerations: List<Toleration>,
+    topology_spread_constraints: List<Spread>,
+    image_pull_secrets: List<PullSecret>,
+    readiness_gates: List<ReadinessGate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PullSecret {
+    name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Volume {
-    persistent_volume_claim: Option<Claim>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Claim {
-    claim_name: Option<String>,
+struct ReadinessGate {
+    condition_type: Option<String>,
 }
 
 /// Slim `corev1.PodStatus`.
@@ -96,14 +106,29 @@ struct Terminated {
 }
 
 /// The facts of a Pod. Its restart policy is `Always` where absent, the API server's default.
-pub(super) fn facts(meta: &Metadata, spec: Spec, status: Status) -> Option<v1::facts::Kind> {
-    let claims = spec.volumes.0.into_iter();
-    let claims = claims.filter_map(|volume| volume.persistent_volume_claim?.claim_name).collect();
+pub(super) fn facts(meta: &Metadata, mut spec: Spec, status: Status) -> Option<v1::facts::Kind> {
+    let mut references = References::default();
+    for container in spec.containers.0.iter_mut().chain(&mut spec.init_containers.0) {
+        references.environment(take(&mut container.env), take(&mut container.env_from));
+    }
+    references.volumes(spec.volumes);
+    let claims = take(&mut references.claims);
+    let (config_maps, secrets) = references.facts();
+    let node_name = spec.node_name.unwrap_or_default();
+    let scheduling = Scheduling {
+        node_selector: spec.node_selector,
+        affinity: spec.affinity,
+        tolerations: spec.tolerations,
+        topology_spread_constraints: spec.topology_spread_constraints,
+    };
+    let pod =
+        scheduling::Pod { node_name: &node_name, is_of_daemon_set: meta.is_owned_by("DaemonSet") };
     Some(v1::facts::Kind::Pod(v1::PodFacts {
         phase: status.phase.unwrap_or_default(),
         reason: status.reason.unwrap_or_default(),
         message: status.message.unwrap_or_default(),
-        node_name: spec.node_name.unwrap_or_default(),
+        scheduling: scheduling::facts(scheduling, pod),
+        node_name,
         pod_ip: status.pod_ip.unwrap_or_default(),
         started_at_unix_s: seconds(status.start_time),
         restart_policy: spec
@@ -116,10 +141,19 @@ pub(super) fn facts(meta: &Metadata, spec: Spec, status: Status) -> Option<v1::f
         container_statuses: status.container_statuses.map(container_status),
         init_container_statuses: status.init_container_statuses.map(container_status),
         claims,
-        service_account: spec.service_account_name.unwrap_or_default(),
+        service_account: template::service_account(spec.service_account_name),
         scheduling_gates: spec.scheduling_gates.0.len().try_into().unwrap_or(u32::MAX),
         deletion_grace_s: meta.deletion_grace_period_seconds,
         priority_class: spec.priority_class_name.unwrap_or_default(),
+        config_maps,
+        secrets,
+        image_pull_secrets: spec
+            .image_pull_secrets
+            .0
+            .into_iter()
+            .filter_map(|secret| secret.name)
+            .collect(),
+        readiness_gates: spec.readiness_gates.map(|it| it.condition_type.unwrap_or_default()),
     }))
 }
 

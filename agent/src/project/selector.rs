@@ -13,9 +13,10 @@ pub(super) struct Selector {
     match_expressions: List<Requirement>,
 }
 
+/// Slim requirement, of labels or of the fields of a node.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Requirement {
+pub(super) struct Requirement {
     key: Option<String>,
     operator: Option<String>,
     values: List<String>,
@@ -24,10 +25,15 @@ struct Requirement {
 /// The facts of a selector; none of none, which selects nothing, unlike an empty one.
 pub(super) fn facts(selector: Option<Selector>) -> Option<v1::LabelSelector> {
     let Selector { match_labels, match_expressions } = selector?;
-    let match_expressions = match_expressions.map(|requirement| v1::LabelRequirement {
+    let match_expressions = requirements(match_expressions);
+    Some(v1::LabelSelector { match_labels: match_labels.0, match_expressions })
+}
+
+/// The facts of requirements, in the order of the object.
+pub(super) fn requirements(requirements: List<Requirement>) -> Vec<v1::LabelRequirement> {
+    requirements.map(|requirement| v1::LabelRequirement {
         key: requirement.key.unwrap_or_default(),
         operator: requirement.operator.unwrap_or_default(),
         values: requirement.values.0,
-    });
-    Some(v1::LabelSelector { match_labels: match_labels.0, match_expressions })
+    })
 }

@@ -19,6 +19,7 @@ pub(super) struct Spec {
     external_name: Option<String>,
     ports: List<Port>,
     selector: Strings,
+    publish_not_ready_addresses: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,6 +71,7 @@ pub(super) fn facts(_: &Metadata, spec: Spec, status: Status) -> Option<v1::fact
             .unwrap_or_default()
             .ingress
             .map(|Ingress { ip, hostname }| ip.or(hostname).unwrap_or_default()),
+        publish_not_ready_addresses: spec.publish_not_ready_addresses.unwrap_or_default(),
     }))
 }
 
@@ -93,6 +95,7 @@ spec:
   type: LoadBalancer
   clusterIP: 10.0.0.1
   selector: {app: web}
+  publishNotReadyAddresses: true
   ports:
   - {name: http, port: 80, targetPort: web, nodePort: 30080, protocol: TCP}
   - {port: 53, targetPort: 5353, protocol: UDP}
@@ -108,6 +111,7 @@ status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {hostname: lb.example.com}, {
             ("5353", "UDP")
         );
         assert_eq!(facts.selector["app"], "web");
+        assert!(facts.publish_not_ready_addresses);
     }
 
     #[test]

@@ -23,6 +23,34 @@ pub(super) struct Spec {
     min_ready_seconds: Option<i32>,
     selector: Option<Selector>,
     template: Option<Template>,
+    ordinals: Option<Ordinals>,
+    volume_claim_templates: List<ClaimTemplate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ordinals {
+    start: Option<i32>,
+}
+
+/// Slim `corev1.PersistentVolumeClaim`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ClaimTemplate {
+    metadata: Option<ClaimMetadata>,
+    spec: Option<ClaimSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ClaimMetadata {
+    name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ClaimSpec {
+    storage_class_name: Option<String>,
 }
 
 /// Slim `appsv1.StatefulSetStatus`.
@@ -62,6 +90,13 @@ pub(super) fn facts(_: &Metadata, spec: Spec, status: Status) -> Option<v1::fact
         current_revision: status.current_revision.unwrap_or_default(),
         update_revision: status.update_revision.unwrap_or_default(),
         conditions: condition::facts(status.conditions),
+        ordinals_start: spec.ordinals.unwrap_or_default().start.unwrap_or_default(),
+        claim_templates: spec.volume_claim_templates.map(|ClaimTemplate { metadata, spec }| {
+            v1::ClaimTemplate {
+                name: metadata.unwrap_or_default().name.unwrap_or_default(),
+                storage_class: spec.unwrap_or_default().storage_class_name,
+            }
+        }),
     }))
 }
 
@@ -91,6 +126,24 @@ status: {observedGeneration: 2, replicas: 3, readyReplicas: 2, currentReplicas: 
         );
         assert_eq!((facts.desired, facts.ready, facts.current, facts.updated), (3, 2, 1, 2));
         assert_eq!(facts.pod_management_policy, "Parallel");
+    }
+
+    #[test]
+    fn reads_where_ordinals_begin_and_what_storage_is_asked_for() {
+        let facts = facts(
+            "metadata: {name: db}
+spec: {ordinals: {start: 3}, volumeClaimTemplates: [
+  {metadata: {name: data}, spec: {storageClassName: fast-ssd, resources: {requests: {storage: 1Gi}}}},
+  {metadata: {name: none}, spec: {storageClassName: ''}}, {metadata: {name: default}, spec: null}]}",
+        );
+        assert_eq!(facts.ordinals_start, 3);
+        let claims: Vec<_> = facts
+            .claim_templates
+            .iter()
+            .map(|it| (&*it.name, it.storage_class.as_deref()))
+            .collect();
+        let want = [("data", Some("fast-ssd")), ("none", Some("")), ("default", None)];
+        assert_eq!(claims, want, "no class is not the default one");
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Pod templates and the containers in them. Environment, arguments, mounts and volumes are not read.
+//! Pod templates and the containers in them. Arguments, mounts and volumes are not read, nor values of the environment.
 
 use serde::{Deserialize, de::IgnoredAny};
 use vitals_proto::v1;
 
-use super::lenient::{List, Scalar, Strings};
+use super::{
+    lenient::{List, Scalar, Strings},
+    references::{EnvFrom, EnvVar},
+};
 
 /// Slim `corev1.PodTemplateSpec`.
 #[derive(Debug, Default, Deserialize)]
@@ -17,6 +20,22 @@ pub(super) struct Template {
 #[serde(default)]
 struct TemplateMetadata {
     labels: Strings,
+    annotations: Option<TemplateAnnotations>,
+}
+
+/// Anybody may write anything into them: only one is read, and only as a time.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateAnnotations {
+    #[serde(rename = "kubectl.kubernetes.io/restartedAt")]
+    restarted_at: Option<String>,
+}
+
+impl TemplateAnnotations {
+    fn restarted_at(&self) -> i64 {
+        let time = self.restarted_at.as_deref().and_then(|text| text.parse().ok());
+        time.map_or(0, jiff::Timestamp::as_second)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +43,7 @@ struct TemplateMetadata {
 struct TemplateSpec {
     containers: List<Container>,
     init_containers: List<Container>,
+    service_account_name: Option<String>,
 }
 
 /// Slim `corev1.Container`.
@@ -38,6 +58,8 @@ pub(super) struct Container {
     liveness_probe: Option<Probe>,
     startup_probe: Option<Probe>,
     restart_policy: Option<String>,
+    pub(super) env: List<EnvVar>,
+    pub(super) env_from: List<EnvFrom>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,11 +113,19 @@ struct Grpc {
 pub(super) fn facts(template: Option<Template>) -> Option<v1::PodTemplate> {
     let Template { metadata, spec } = template?;
     let spec = spec.unwrap_or_default();
+    let TemplateMetadata { labels, annotations } = metadata.unwrap_or_default();
     Some(v1::PodTemplate {
-        labels: metadata.unwrap_or_default().labels.0,
+        labels: labels.0,
         containers: containers(spec.containers),
         init_containers: containers(spec.init_containers),
+        restarted_at_unix_s: annotations.unwrap_or_default().restarted_at(),
+        service_account: service_account(spec.service_account_name),
     })
+}
+
+/// The name of a ServiceAccount; empty for `default`, the API server's default.
+pub(super) fn service_account(name: Option<String>) -> String {
+    name.filter(|name| name != "default").unwrap_or_default()
 }
 
 /// The facts of containers, in the order of the object.
@@ -148,4 +178,44 @@ fn probe(probe: Probe) -> v1::Probe {
 /// A protocol; empty for TCP, the API server's default.
 pub(super) fn protocol(protocol: Option<String>) -> String {
     protocol.filter(|protocol| protocol != "TCP").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::project_yaml;
+    use vitals_proto::{kind::Kind, v1};
+
+    fn template(metadata: &str, spec: &str) -> v1::PodTemplate {
+        let yaml = format!(
+            "metadata: {{name: web}}\nspec: {{template: {{metadata: {metadata}, spec: {spec}}}}}"
+        );
+        match project_yaml(&Kind::Deployment, &yaml).facts.kind {
+            Some(v1::facts::Kind::Deployment(facts)) => facts.template.unwrap(),
+            other => panic!("not a Deployment: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_when_it_was_restarted_and_no_other_annotation() {
+        let restarted = |value: &str| {
+            let annotations = format!(
+                "{{annotations: {{kubectl.kubernetes.io/restartedAt: {value}, other: hunter2}}}}"
+            );
+            let template = template(&annotations, "null");
+            assert!(!format!("{template:?}").contains("hunter2"));
+            template.restarted_at_unix_s
+        };
+        assert_eq!(restarted("'2026-01-02T04:04:05+01:00'"), 1_767_323_045);
+        assert_eq!(restarted("yesterday"), 0);
+        assert_eq!(restarted("null"), 0);
+        assert_eq!(template("{annotations: null}", "null").restarted_at_unix_s, 0);
+    }
+
+    #[test]
+    fn the_default_service_account_is_none() {
+        let account = |spec: &str| template("null", spec).service_account;
+        assert_eq!(account("{serviceAccountName: api}"), "api");
+        assert_eq!(account("{serviceAccountName: default}"), "");
+        assert_eq!(account("{}"), "");
+    }
 }

@@ -28,13 +28,24 @@ spec:
   serviceAccountName: web
   priorityClassName: high
   schedulingGates: [{name: example.com/gate}]
+  imagePullSecrets: [{name: regcred}]
+  readinessGates: [{conditionType: example.com/ready}]
+  nodeSelector: {disk: ssd}
+  affinity:
+    nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: arch, operator: In, values: [arm64]}], matchFields: [{key: metadata.name, operator: In, values: [worker-1]}]}]}}
+    podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, labelSelector: {matchLabels: {app: web}}}]}
+  tolerations: [{key: gpu, operator: Exists, effect: NoExecute, tolerationSeconds: 60}]
+  topologySpreadConstraints: [{topologyKey: zone, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway}]
   volumes:
   - {name: data, persistentVolumeClaim: {claimName: data}}
+  - {name: all, projected: {sources: [{secret: {name: tls}}, {configMap: {name: app, optional: true}}]}}
+  - {name: one, secret: {secretName: tls, optional: false}}
   - {name: tmp, emptyDir: {}}
   containers:
   - name: web
     image: nginx:1
-    env: [{name: SECRET, value: hunter2}]
+    env: [{name: SECRET, value: hunter2}, {name: KEY, valueFrom: {secretKeyRef: {name: app, key: k}}}]
+    envFrom: [{configMapRef: {name: app}}]
     ports: [{name: http, containerPort: 8080, protocol: TCP}]
     resources: {requests: {cpu: 1, memory: 32Mi}, limits: {memory: 64Mi}}
     readinessProbe: {httpGet: {path: /ready, port: web}, periodSeconds: 10, failureThreshold: 3}
