@@ -19,10 +19,11 @@ use crate::{
     heartbeat::{ApiServer, Gist, Pulse},
     input::{Input, Now, Outcome, Standing},
     jitter::Jitter,
+    lists::Relist,
     message::{self, Content, Publication},
     mirror::Entry,
     outbox::{Fate, ObjectId, Outbox, SlotId, Ticket, Value},
-    watched::{Desk, Handing, Relist, Watched},
+    watched::{Desk, Handing, Watched},
 };
 
 /// How often [`Input::Tick`] is due. Milliseconds.

@@ -1,6 +1,6 @@
 //! The core of an agent: what it says of one scope of one cluster, and in which order. Pure.
 //!
-//! In the order of the path: [`input`] is all that it hears, `watched` and `mirror` remember what exists (as digests, not
+//! In the order of the path: [`input`] is all that it hears, `watched` (with `lists`) and `mirror` remember what exists (as digests, not
 //! objects), `outbox` holds what waits to be said (the newest state of each object), `message` writes it, `heartbeat`
 //! says how far it got, `repair` makes the stream true again; `agent` ties them together. [`epoch`] orders the lives of
 //! agents.
@@ -16,6 +16,7 @@ pub mod epoch;
 mod jitter;
 mod mirror;
 mod watched;
+mod lists;
 mod report;
 mod retry;
 mod outbox;

@@ -18,8 +18,9 @@ use vitals_proto::{
 use crate::{
     agent::{Agent, ask_for_repair, key_of},
     input::{Now, ObjectName},
+    lists::Relist,
     mirror::{Entry, Existence, Handed, Reading},
-    watched::{Desk, Relist, Watched},
+    watched::{Desk, Watched},
 };
 
 /// Most objects of one kind of which only a hub knows, until a list decides. Full: the hub asks again for the rest.

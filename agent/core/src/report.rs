@@ -4,8 +4,9 @@ use vitals_proto::v1;
 
 use crate::{
     input::WatchState,
+    lists::List,
     mirror::{Entry, Existence, Reading, Refused},
-    watched::{List, Watched},
+    watched::Watched,
 };
 
 /// Counts that entries make up.

@@ -14,39 +14,13 @@ use vitals_proto::{
 };
 
 use crate::{
-    input::{Deletion, History, Now, Object, ObjectName, Outcome, WatchItem, WatchState},
+    input::{Deletion, Now, Object, ObjectName, Outcome, WatchItem, WatchState},
+    lists::{List, Relist},
     message::{Content, State},
     mirror::{Entry, Existence, Handed, Mirror, Reading, Refused},
     outbox::{ObjectId, Outbox, Settled, Value},
     report::Tally,
 };
-
-/// Where the kind stands with its lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum List {
-    /// None of this epoch, or since a freeze, has begun: what the watch says is of before.
-    Awaited,
-    /// One runs.
-    Running {
-        /// It named an object whose name could not be read: what it did not name may exist.
-        nameless: bool,
-    },
-    /// One is whole.
-    Whole,
-}
-
-/// Whether another list is to be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Relist {
-    /// No.
-    No,
-    /// At once, and all that the watch said before is to be forgotten.
-    Anew,
-    /// When the monotonic clock says so. Milliseconds.
-    At(u64),
-    /// It was asked for, and has not begun.
-    Asked,
-}
 
 /// What an entry needs to act on its surroundings.
 pub(crate) struct Desk<'a> {
@@ -70,9 +44,9 @@ pub(crate) struct Watched {
     pub(crate) watch: WatchState,
     pub(crate) list: List,
     /// Highest `resourceVersion` seen.
-    highest: u64,
+    pub(crate) highest: u64,
     /// The last list was older than that: the next one holds, whatever it says.
-    set_back: bool,
+    pub(crate) set_back: bool,
     pub(crate) list_resource_version: String,
     pub(crate) last_event_at_unix_ms: i64,
     /// Objects whose names no object can have, or could not be read, since the list began.
@@ -158,52 +132,8 @@ impl Watched {
         self.watch = state;
     }
 
-    fn begin_list(&mut self, history: History) {
-        if history == History::Rewound {
-            self.highest = 0;
-            self.set_back = true;
-        }
-        self.list = List::Running { nameless: false };
-        self.relist = Relist::No;
-        self.nameless = 0;
-        for entry in self.objects.iter_mut() {
-            entry.listed = false;
-        }
-    }
-
-    fn end_list(&mut self, resource_version: String, unnamed: u64, desk: &mut Desk<'_>) {
-        let List::Running { nameless } = self.list else { return };
-        let of_list = version(&resource_version);
-        let older = of_list != 0 && of_list < self.highest;
-        if older && !self.set_back {
-            self.outdated += 1;
-            self.set_back = true;
-            self.list = List::Awaited;
-            self.relist = Relist::At(0);
-            return;
-        }
-        if older {
-            self.highest = of_list;
-        }
-        self.set_back = false;
-        self.saw(of_list);
-        self.list = List::Whole;
-        self.list_resource_version = resource_version;
-        if !nameless && unnamed == 0 {
-            self.bury_unlisted(desk);
-        }
-    }
-
-    fn saw(&mut self, version: u64) {
+    pub(crate) fn saw(&mut self, version: u64) {
         self.highest = self.highest.max(version);
-    }
-
-    fn bury_unlisted(&mut self, desk: &mut Desk<'_>) {
-        let unlisted = self.objects.iter().filter(|(_, entry)| !entry.listed);
-        let unlisted: Vec<u32> = unlisted.map(|(index, _)| index).collect();
-        for index in unlisted {
-            self.bury(index, desk);
-        }
     }
 
     fn observe(&mut self, object: Object, source: Source, desk: &mut Desk<'_>) {
@@ -397,7 +327,7 @@ pub(crate) struct Handing {
 }
 
 /// `resourceVersion` as a number (Kubernetes 1.35 made it officially comparable); 0 where it is none: not compared.
-fn version(text: &str) -> u64 {
+pub(crate) fn version(text: &str) -> u64 {
     text.parse().unwrap_or_default()
 }
 
