@@ -88,6 +88,10 @@ impl Agent {
                 self.cluster_uid = cluster_uid.to_wire().into();
                 self.current = Some(Current { epoch, standing, counter: 0 });
                 self.retake_lease = false;
+                if standing == Standing::Held {
+                    // There the identity was read, and the epoch written.
+                    self.api_server.answered(now);
+                }
                 self.renew();
             }
             Input::LeaseLost => {

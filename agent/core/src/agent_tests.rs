@@ -416,6 +416,15 @@ fn a_provisional_epoch_has_heartbeats_only() {
 }
 
 #[test]
+fn the_first_heartbeat_of_an_epoch_says_that_the_api_server_answers() {
+    let mut world = World::new();
+    world.begin_epoch();
+    world.settle_down();
+    let report = world.heartbeats[0].api_server.clone().unwrap();
+    assert_eq!((report.reachable, report.since_unix_ms), (true, 1_000_000));
+}
+
+#[test]
 fn a_heartbeat_does_not_wait_behind_objects() {
     let mut world = World::begun(&[]);
     for name in 0..6 {

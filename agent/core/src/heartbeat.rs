@@ -78,7 +78,7 @@ fn interval_ms() -> u64 {
 /// What is known of the API server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ApiServer {
-    /// Of the last probe; `None` before the first.
+    /// Of the last probe; `None` while it was never heard.
     outcome: Option<Result<(), String>>,
     since_unix_ms: i64,
     version: String,
@@ -94,6 +94,14 @@ impl ApiServer {
         self.outcome = Some(outcome);
         self.clock_offset_ms = clock_offset_ms.or(self.clock_offset_ms);
         self.version = version.unwrap_or(std::mem::take(&mut self.version));
+    }
+
+    /// It has just answered: until the first probe it counts as reachable, or each start would be an outage.
+    pub(crate) fn answered(&mut self, now: Now) {
+        if self.outcome.is_none() {
+            self.outcome = Some(Ok(()));
+            self.since_unix_ms = now.unix_ms;
+        }
     }
 
     pub(crate) fn is_reachable(&self) -> bool {
@@ -142,6 +150,21 @@ mod tests {
         }
         pulse.renew();
         assert!(pulse.is_due(at(1), || calm), "a new epoch at once");
+    }
+
+    #[test]
+    fn who_answered_is_reachable_until_a_probe_fails() {
+        let at = |unix_ms| Now { unix_ms, monotonic_ms: 0 };
+        let broken = Probe { outcome: Err("cut".into()), clock_offset_ms: None, version: None };
+        let mut server = ApiServer::default();
+        assert_eq!(server.report().error, "not probed yet");
+        server.answered(at(7));
+        let report = server.report();
+        assert_eq!((report.reachable, report.since_unix_ms, &*report.error), (true, 7, ""));
+        server.take(broken, at(8));
+        server.answered(at(9));
+        let report = server.report();
+        assert_eq!((report.reachable, report.since_unix_ms, &*report.error), (false, 8, "cut"));
     }
 
     #[test]
