@@ -6,6 +6,7 @@ use vitals_proto::{identity::Scope, rule::Rules};
 use super::*;
 use crate::{
     agent::tests::World,
+    config::Leadership,
     input::{Input, WatchItem, WatchState},
     message::Content,
 };
@@ -98,6 +99,28 @@ fn what_is_named_of_an_absent_kind_is_buried_at_once() {
     assert_eq!(counts(world.agent.repair(&request, world.now)), (0, 1, String::new()));
     world.settle_down();
     assert_eq!(world.stream[STRANGER].content, Content::Tombstone);
+}
+
+#[test]
+fn what_was_absent_in_another_life_is_not_believed() {
+    for case in ["epoch", "freeze"] {
+        let mut world = World::begun(&[]);
+        world.item(1, WatchItem::State(WatchState::Absent("404".into())));
+        if case == "epoch" {
+            world.input(Input::LeaseLost);
+            world.begin_epoch();
+        } else {
+            world.agent.config.leadership = Leadership::Alone;
+            world.pass(500);
+            world.now.monotonic_ms += 20_000;
+            world.input(Input::Tick);
+        }
+        let request = request(&world, STRANGER, &[STRANGER]);
+        let want = (0, 0, "not complete: pods".to_owned());
+        assert_eq!(counts(world.agent.repair(&request, world.now)), want, "{case}");
+        world.hand_over();
+        assert!(world.flying.iter().all(|it| it.content == Content::Heartbeat), "{case}");
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ impl Watched {
     pub(crate) fn await_list(&mut self) {
         self.list = List::Awaited;
         self.relist = Relist::Anew;
+        // That it was absent or forbidden is of before too: as long as it is believed, what exists can be buried.
+        self.watch = WatchState::Listing(String::new());
     }
 
     /// Everything is to be said again, under a new epoch.
@@ -97,6 +99,10 @@ impl Watched {
 
     /// Takes what the watch says, in its order.
     pub(crate) fn take(&mut self, item: WatchItem, desk: &mut Desk<'_>) {
+        if self.relist == Relist::Anew {
+            // The watch that says it began before.
+            return;
+        }
         match item {
             WatchItem::State(state) => return self.take_state(state, desk),
             WatchItem::ListStarted { history } => return self.begin_list(history),
