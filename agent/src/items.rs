@@ -11,9 +11,10 @@ use crate::{
 /// Encodes facts, and leaves behind what the core does not need.
 pub(crate) fn to_core(item: WatchItem) -> input::WatchItem {
     match item {
-        WatchItem::ListStarted { resource_version: _, rewound } => {
+        WatchItem::ListStarted { resource_version, rewound } => {
             let history = if rewound { History::Rewound } else { History::Goes };
-            input::WatchItem::ListStarted { history }
+            let resource_version = resource_version.to_string();
+            input::WatchItem::ListStarted { resource_version, history }
         }
         WatchItem::Listed(projected) => input::WatchItem::Listed(object(*projected)),
         WatchItem::Applied(projected) => input::WatchItem::Applied(object(*projected)),

@@ -65,6 +65,11 @@ fn object(name: Name, version: u64) -> Object {
     }
 }
 
+/// 0 is no version, and not compared.
+fn list_started(version: u64) -> WatchItem {
+    WatchItem::ListStarted { resource_version: version.to_string(), history: History::Goes }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         let config = Config {
@@ -133,7 +138,7 @@ impl World {
     fn list(&mut self, kind: Kind, anew: bool) {
         let index = KINDS.iter().position(|known| *known == kind).unwrap();
         let mut items = self.watches[index].take().filter(|_| !anew).unwrap_or_default();
-        items.push_back(WatchItem::ListStarted { history: History::Goes });
+        items.push_back(list_started(self.version));
         let objects = self.cluster.iter().filter(|((of, _), _)| *of == index);
         items.extend(objects.map(|(name, version)| WatchItem::Listed(object(*name, *version))));
         let resource_version = self.version.to_string();
@@ -405,7 +410,7 @@ fn a_provisional_epoch_has_heartbeats_only() {
     world.input(Input::EpochBegun { epoch, standing: Standing::Provisional, cluster_uid });
     let outcome = Err("connection refused".to_owned());
     world.input(Input::Probed(Probe { outcome, clock_offset_ms: None, version: None }));
-    world.item(0, WatchItem::ListStarted { history: History::Goes });
+    world.item(0, list_started(0));
     world.item(0, WatchItem::Listed(object((0, 1), 1)));
     assert!(world.hand_over() && !world.hand_over());
     let heartbeat = &world.heartbeats[0];
@@ -499,8 +504,9 @@ fn a_frozen_process_lists_again_and_retakes_the_lease() {
 fn a_list_older_than_what_was_seen_is_not_used_but_the_second_is() {
     let mut world = World::begun(&[(1, 1), (1, 2)]);
     let list = |world: &mut World, version: u64| {
-        world.item(1, WatchItem::ListStarted { history: History::Goes });
+        world.item(1, list_started(version));
         world.item(1, WatchItem::Listed(object((1, 1), 0)));
+        world.item(1, WatchItem::Listed(object((1, 3), 40)));
         world.item(1, WatchItem::ListEnded { resource_version: version.to_string(), unnamed: 0 });
     };
     world.item(1, WatchItem::Alive { resource_version: "100".into() });
@@ -513,6 +519,27 @@ fn a_list_older_than_what_was_seen_is_not_used_but_the_second_is() {
     list(&mut world, 50);
     world.settle_down();
     assert_eq!(world.stream[&subject_of((1, 2))].content, Content::Tombstone);
+    assert_eq!(world.stream[&subject_of((1, 3))].content, Content::Facts);
+}
+
+#[test]
+fn a_new_watch_does_not_take_the_kind_back_in_time() {
+    let mut world = World::begun(&[(1, 1)]);
+    world.item(1, WatchItem::Alive { resource_version: "100".into() });
+    world.input(Input::LeaseLost);
+    world.begin_epoch();
+    world.watches[1] = None;
+    world.commands.clear();
+    world.item(1, list_started(50));
+    assert_eq!(world.commands, [Command::Relist(Kind::Pod)], "before anything of it is used");
+    world.watches[1] = None;
+    world.item(1, WatchItem::Listed(object((1, 3), 40)));
+    assert_eq!(world.agent.outbox.len(), 0);
+    world.item(1, list_started(101));
+    world.item(1, WatchItem::Listed(object((1, 1), 1)));
+    world.item(1, WatchItem::ListEnded { resource_version: "101".into(), unnamed: 0 });
+    world.settle_down();
+    assert!(!world.stream.contains_key(&subject_of((1, 3))));
 }
 
 #[test]
@@ -550,7 +577,7 @@ fn what_the_stream_refuses_is_counted_and_named_and_not_sent_again() {
 #[test]
 fn the_unreadable_is_named_and_never_buried() {
     let mut world = World::begun(&[(1, 1), (1, 2)]);
-    world.item(1, WatchItem::ListStarted { history: History::Goes });
+    world.item(1, list_started(0));
     world.item(1, WatchItem::Unreadable(Some(object_name((1, 1)))));
     world.item(1, WatchItem::Unreadable(None));
     world.item(1, WatchItem::ListEnded { resource_version: "9".into(), unnamed: 1 });

@@ -75,6 +75,8 @@ pub enum Standing {
 pub enum WatchItem {
     /// A consistent list begins.
     ListStarted {
+        /// What it names is at least as new as this.
+        resource_version: String,
         /// Of the cluster.
         history: History,
     },

@@ -33,10 +33,15 @@ pub(crate) enum Relist {
 }
 
 impl Watched {
-    pub(crate) fn begin_list(&mut self, history: History) {
+    /// Compares the list with what was seen before anything of it is used: also a watch that is new, and knows of nothing
+    /// before it, must not take the kind back in time.
+    pub(crate) fn begin_list(&mut self, resource_version: &str, history: History) {
         if history == History::Rewound {
             self.highest = 0;
             self.set_back = true;
+        }
+        if self.refuses(version(resource_version)) {
+            return;
         }
         self.list = List::Running { nameless: false };
         self.relist = Relist::No;
@@ -49,15 +54,10 @@ impl Watched {
     pub(crate) fn end_list(&mut self, resource_version: String, unnamed: u64, desk: &mut Desk<'_>) {
         let List::Running { nameless } = self.list else { return };
         let of_list = version(&resource_version);
-        let older = of_list != 0 && of_list < self.highest;
-        if older && !self.set_back {
-            self.outdated += 1;
-            self.set_back = true;
-            self.list = List::Awaited;
-            self.relist = Relist::At(0);
+        if self.refuses(of_list) {
             return;
         }
-        if older {
+        if of_list != 0 && of_list < self.highest {
             self.highest = of_list;
         }
         self.set_back = false;
@@ -67,6 +67,19 @@ impl Watched {
         if !nameless && unnamed == 0 {
             self.bury_unlisted(desk);
         }
+    }
+
+    /// Whether a list is older than what was seen. The first such list is not used, and another is asked for; the second holds.
+    fn refuses(&mut self, of_list: u64) -> bool {
+        let older = of_list != 0 && of_list < self.highest;
+        if !older || self.set_back {
+            return false;
+        }
+        self.outdated += 1;
+        self.set_back = true;
+        self.list = List::Awaited;
+        self.relist = Relist::At(0);
+        true
     }
 
     pub(crate) fn bury_unlisted(&mut self, desk: &mut Desk<'_>) {

@@ -105,7 +105,9 @@ impl Watched {
         }
         match item {
             WatchItem::State(state) => return self.take_state(state, desk),
-            WatchItem::ListStarted { history } => return self.begin_list(history),
+            WatchItem::ListStarted { resource_version, history } => {
+                return self.begin_list(&resource_version, history);
+            }
             WatchItem::ListDiscarded => {
                 if self.list != List::Whole {
                     self.list = List::Awaited;

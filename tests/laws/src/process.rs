@@ -229,7 +229,8 @@ impl Process {
 
     fn list(&mut self, kind: &Kind, api: &Api, now: i64) -> bool {
         let (objects, version) = api.list(kind, &self.namespace);
-        self.hear_watch(kind, WatchItem::ListStarted { history: History::Goes }, now);
+        let (resource_version, history) = (version.to_string(), History::Goes);
+        self.hear_watch(kind, WatchItem::ListStarted { resource_version, history }, now);
         for (name, object) in objects {
             self.hear_watch(kind, WatchItem::Listed(listed(kind, &name, &object)), now);
         }
