@@ -58,7 +58,45 @@ pub(crate) enum State {
     Tombstone { labels: BTreeMap<String, String>, uid: Bytes },
 }
 
+/// Most bytes of labels in a tombstone, keys and values: one that the stream refuses as too large would leave a ghost for ever.
+const LABEL_BYTES_MAX: usize = 16 * 1024;
+
+/// Labels by which an object says where it belongs, in the order in which a hub believes them (`docs/health.md`): these are
+/// kept before all others.
+const LABELS_FIRST: [&str; 8] = [
+    "backstage.io/kubernetes-id",
+    "vitals.dev/entity",
+    "argocd.argoproj.io/instance",
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/part-of",
+];
+
+/// As many of the labels as fit a tombstone, always the same.
+fn bounded(mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let bytes = |key: &str, value: &str| key.len() + value.len();
+    if labels.iter().map(|(key, value)| bytes(key, value)).sum::<usize>() <= LABEL_BYTES_MAX {
+        return labels;
+    }
+    let first: Vec<_> = LABELS_FIRST.iter().filter_map(|key| labels.remove_entry(*key)).collect();
+    let (mut kept, mut room) = (BTreeMap::new(), LABEL_BYTES_MAX);
+    for (key, value) in first.into_iter().chain(labels) {
+        if let Some(left) = room.checked_sub(bytes(&key, &value)) {
+            room = left;
+            kept.insert(key, value);
+        }
+    }
+    kept
+}
+
 impl State {
+    /// With as many of the labels as fit.
+    pub(crate) fn tombstone(labels: BTreeMap<String, String>, uid: Bytes) -> Self {
+        Self::Tombstone { labels: bounded(labels), uid }
+    }
+
     /// About what it takes to hold it. Bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -186,6 +224,26 @@ mod tests {
             assert!(payload.starts_with(&MAGIC));
             assert_eq!(v1::Heartbeat::decode(payload).unwrap(), heartbeat);
         }
+    }
+
+    #[test]
+    fn a_tombstone_of_huge_labels_fits_and_still_says_whose() {
+        let mut labels: BTreeMap<String, String> =
+            (0..2_000).map(|n| (format!("a{n:099}"), "v".repeat(63))).collect();
+        labels.insert("a-long".into(), "v".repeat(100_000));
+        labels.insert("app.kubernetes.io/name".into(), "shop".into());
+        labels.insert("vitals.dev/entity".into(), "v".repeat(LABEL_BYTES_MAX));
+        let written = || write(envelope(), State::tombstone(labels.clone(), Bytes::new()), 77).0;
+        assert!(written().len() < vitals_proto::limits::MESSAGE_BYTES_MAX / 2);
+        assert_eq!(written(), written());
+        let State::Tombstone { labels: kept, .. } = State::tombstone(labels.clone(), Bytes::new())
+        else {
+            panic!()
+        };
+        assert_eq!(kept["app.kubernetes.io/name"], "shop");
+        assert_eq!(kept.len(), 1 + (LABEL_BYTES_MAX - 26) / 163, "then in order of their keys");
+        let few = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
+        assert_eq!(bounded(few.clone()), few);
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Watched {
                 self.objects.remove(index);
             }
             Some((Handed::Facts | Handed::NoFacts, _)) => {
-                self.say(index, resource_version, State::Tombstone { labels, uid }, desk);
+                self.say(index, resource_version, State::tombstone(labels, uid), desk);
             }
             None => {}
         }
