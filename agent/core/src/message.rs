@@ -156,7 +156,7 @@ pub(crate) fn write(mut envelope: v1::ObjectChange, state: State, time_ms: i64) 
 /// grew with the list of what was refused would be refused too, and the agent would count as lost.
 const HEARTBEAT_STEP_BYTES: usize = 2_048;
 
-/// Field of the padding. No other may have this number; readers skip it.
+/// Field of the padding. `heartbeat.proto` reserves its number; readers skip it.
 const PADDING_TAG: u32 = 16;
 
 /// Writes a heartbeat.
