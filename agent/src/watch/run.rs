@@ -135,9 +135,10 @@ impl Run {
             // What is there to be read is a sign of life, however late we come to it.
             let deadline = until.unwrap_or_else(|| cmp::max(self.plan.idle_at(), Instant::now()));
             let line = tokio::select! {
+                // First, or a watch with always a line to read would never be listed anew. The list has what is not read.
                 biased;
-                line = timeout_at(deadline, lines.next()) => line,
                 () = self.relist.asked() => return Stop::Ended(End::Asked),
+                line = timeout_at(deadline, lines.next()) => line,
             };
             let line = match line {
                 Err(_elapsed) if proven && until.is_some() => return Stop::Ended(End::Done),

@@ -449,3 +449,18 @@ async fn a_list_is_asked_for_while_it_is_live() {
     bench.expect(&["applied a@13"]).await;
     assert!(bench.asks_nothing(), "asked twice is asked once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_asked_for_while_there_is_always_more_to_read() {
+    let mut bench = Bench::new();
+    let mut stream = bench.listed(10, &[]).await;
+    for version in 11..31 {
+        stream.event("MODIFIED", "a", version).await;
+    }
+    bench.relist.ask();
+    bench.asked("limit=1").await.page(31, &[], None);
+    let mut stream = bench.asked("sendInitialEvents").await.stream();
+    stream.event("ADDED", "a", 30).await;
+    stream.end_of_list(31).await;
+    bench.expect(&["list 31", "listed a@30", "end 31"]).await;
+}
