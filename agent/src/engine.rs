@@ -343,7 +343,7 @@ impl Engine {
     async fn drain(&mut self) {
         self.watches.stop_all();
         let by = Instant::now() + DRAIN_TIMEOUT;
-        while self.publisher.deadline().is_some() {
+        while self.publisher.is_waiting() {
             match tokio::time::timeout_at(by, self.publisher.answered()).await {
                 Ok(Some(settled)) => self.settle(settled),
                 Ok(None) | Err(_) => break,

@@ -9,18 +9,20 @@
 //! Deliberately not here: what is published, in which order, and what is sent again (`vitals-agent-core`).
 
 mod answer;
+mod unanswered;
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use async_nats::{
     Client, Subscriber,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use futures::StreamExt as _;
-use hashbrown::HashMap;
 use tokio::time::Instant;
 use tracing::debug;
 use vitals_agent_core::{Content, Publication, Ticket, input::Outcome};
+
+use unanswered::Unanswered;
 
 /// How long a message may go without an answer. Then it may have arrived or not, and the newest state is sent again.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,22 +57,14 @@ pub(crate) struct Publisher {
     /// Prefix of the reply subjects, with its dot.
     inbox: String,
     acks: Subscriber,
-    /// By the number of its ticket. Order is never asked for.
-    in_flight: HashMap<u64, InFlight>,
-    /// In order. What is settled by then is skipped.
-    deadlines: VecDeque<(Instant, u64)>,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    subject: String,
+    unanswered: Unanswered,
 }
 
 impl Publisher {
     pub(crate) async fn new(client: Client) -> Result<Self, Error> {
         let inbox = format!("{}.", client.new_inbox());
         let acks = client.subscribe(format!("{inbox}*")).await.map_err(Error::Subscribe)?;
-        Ok(Self { client, inbox, acks, in_flight: HashMap::new(), deadlines: VecDeque::new() })
+        Ok(Self { client, inbox, acks, unanswered: Unanswered::default() })
     }
 
     /// Hands one over. Gives its fate where that is known at once.
@@ -78,8 +72,7 @@ impl Publisher {
         let Publication { ticket, subject, payload, content } = publication;
         let number = ticket.to_number();
         let reply = format!("{}{number:x}", self.inbox);
-        self.in_flight.insert(number, InFlight { subject: subject.clone() });
-        self.deadlines.push_back((Instant::now() + ACK_TIMEOUT, number));
+        self.unanswered.add(number, subject.clone(), Instant::now() + ACK_TIMEOUT);
         let accepting = async {
             match headers(content) {
                 None => self.client.publish_with_reply(subject, reply, payload).await,
@@ -122,49 +115,40 @@ impl Publisher {
 
     /// The server does not let us publish there.
     pub(crate) fn denied(&mut self, subject: &str) -> Option<Settled> {
-        let found = self.in_flight.iter().find(|(_, in_flight)| in_flight.subject == subject);
-        let number = *found?.0;
+        let number = self.unanswered.on(subject)?;
         self.settle(number, Outcome::Permission, Some(format!("not allowed: {subject}")))
     }
 
     /// A connection stands again: what is in flight was most likely lost with the one before.
     pub(crate) fn reconnected(&mut self) {
-        let by = Instant::now() + ACK_TIMEOUT_RECONNECTED;
-        for (deadline, _) in &mut self.deadlines {
-            *deadline = by.min(*deadline);
-        }
+        self.unanswered.hasten(Instant::now() + ACK_TIMEOUT_RECONNECTED);
+    }
+
+    /// Whether something was handed over and not settled.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.unanswered.is_empty()
     }
 
     /// When [`Publisher::overdue`] has something to say, unless it is answered before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.front().map(|(deadline, _)| *deadline)
+        self.unanswered.deadline()
     }
 
     /// The next that went unanswered for too long.
     pub(crate) fn overdue(&mut self) -> Option<Settled> {
-        let now = Instant::now();
-        while let Some((deadline, number)) = self.deadlines.front().copied() {
-            if deadline > now && self.in_flight.contains_key(&number) {
-                return None;
-            }
-            self.deadlines.pop_front();
-            if let Some(settled) = self.settle(number, Outcome::Transient, Some("no answer".into()))
-            {
-                return Some(settled);
-            }
-        }
-        None
+        let number = self.unanswered.overdue(Instant::now())?;
+        self.settle(number, Outcome::Transient, Some("no answer".into()))
     }
 
     /// In time or late.
     fn acked(&mut self, number: u64) -> Settled {
-        self.in_flight.remove(&number);
+        self.unanswered.remove(number);
         Settled { ticket: Ticket::from_number(number), outcome: Outcome::Acked, reason: None }
     }
 
     fn settle(&mut self, number: u64, outcome: Outcome, reason: Option<String>) -> Option<Settled> {
-        self.in_flight.remove(&number)?;
-        Some(Settled { ticket: Ticket::from_number(number), outcome, reason })
+        let ticket = Ticket::from_number(number);
+        self.unanswered.remove(number).then_some(Settled { ticket, outcome, reason })
     }
 }
 
