@@ -560,7 +560,8 @@ fn what_the_stream_refuses_is_counted_and_named_and_not_sent_again() {
         assert_eq!(world.heartbeats.last().unwrap().refused, [refused], "{outcome:?}");
         assert_eq!(world.last_states()[1], v1::KindState::Complete, "{outcome:?}");
         let answer = world.repair(&subject_of((1, 2))).unwrap();
-        assert_eq!((answer.resent, &*answer.refused), (0, "nothing differs"), "{outcome:?}");
+        let refused = "cannot be sent: 1 refused by the stream or unreadable";
+        assert_eq!((answer.resent, &*answer.refused), (0, refused), "{outcome:?}");
         world.pass(120_000);
         world.settle_down();
         assert_eq!(world.stream.contains_key(&subject_of((1, 2))), retried, "{outcome:?}");

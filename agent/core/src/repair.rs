@@ -93,6 +93,7 @@ impl Agent {
 
     fn fulfil(&mut self, wish: &Wish, now: Now) -> v1::RepairResponse {
         let (mut answer, mut listing) = (v1::RepairResponse::default(), Vec::new());
+        let mut unsendable = 0;
         for index in 0..self.kinds.len() {
             let missing = self.missing(index, wish);
             let Some(watched) = self.kinds.get_mut(index) else { continue };
@@ -100,9 +101,10 @@ impl Agent {
             match state {
                 v1::KindState::Complete | v1::KindState::Absent => {
                     let mut desk = Desk { outbox: &mut self.outbox, now };
-                    let (resent, buried) = watched.repair(wish, &missing, &mut desk);
-                    answer.resent += resent;
-                    answer.buried += buried;
+                    let done = watched.repair(wish, &missing, &mut desk);
+                    answer.resent += done.resent;
+                    answer.buried += done.buried;
+                    unsendable += done.unsendable;
                 }
                 v1::KindState::Unspecified
                 | v1::KindState::Listing
@@ -116,6 +118,9 @@ impl Agent {
         }
         if answer.resent == 0 && answer.buried == 0 {
             answer.refused = match listing.as_slice() {
+                [] if unsendable > 0 => {
+                    format!("cannot be sent: {unsendable} refused by the stream or unreadable")
+                }
                 [] => "nothing differs".into(),
                 kinds => format!("not complete: {}", kinds.join(", ")),
             };
@@ -158,9 +163,10 @@ impl Wish {
 }
 
 impl Watched {
-    /// Marks what is to be sent again, and buries what does not exist. Gives how many of each.
-    fn repair(&mut self, wish: &Wish, missing: &[u32], desk: &mut Desk<'_>) -> (u64, u64) {
-        let (mut resent, mut buried, mut marked, mut suspects) = (0, 0, 0, 0);
+    /// Marks what is to be sent again, and buries what does not exist.
+    fn repair(&mut self, wish: &Wish, missing: &[u32], desk: &mut Desk<'_>) -> Done {
+        let Done { mut resent, mut buried, mut unsendable } = Done::default();
+        let (mut marked, mut suspects) = (0, 0);
         let mut room = SUSPECTS_MAX.saturating_sub(self.unconfirmed());
         if self.relist == Relist::Asked {
             // That list may have begun before this request: it cannot tell what only the hub knows.
@@ -174,6 +180,7 @@ impl Watched {
                         Some(Difference::None) | None => {}
                         Some(Difference::OnItsWay) => resent += 1,
                         Some(Difference::ToSend) => marked += self.want(index),
+                        Some(Difference::Unsendable) => unsendable += 1,
                         Some(Difference::Buried) => buried += 1,
                     }
                 }
@@ -197,13 +204,14 @@ impl Watched {
             match self.objects.get(*index).map(|entry| differs(entry, Digest::default())) {
                 Some(Difference::ToSend) => marked += self.want(*index),
                 Some(Difference::OnItsWay) => resent += 1,
+                Some(Difference::Unsendable) => unsendable += 1,
                 Some(Difference::None | Difference::Buried) | None => {}
             }
         }
         if marked + suspects > 0 && self.relist == Relist::No {
             ask_for_repair(self, desk.now);
         }
-        (resent + marked, buried)
+        Done { resent: resent + marked, buried, unsendable }
     }
 
     /// A hub holds an object of which nothing is known here: the next list decides. What runs already does not: it may have
@@ -232,11 +240,22 @@ impl Watched {
     }
 }
 
+/// What a repair sets off: numbers of objects.
+#[derive(Default)]
+struct Done {
+    resent: u64,
+    buried: u64,
+    /// They differ, and nothing can be done about it now.
+    unsendable: u64,
+}
+
 /// How an object differs from what a hub holds of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Difference {
-    /// It does not, or nothing can be done about it now.
+    /// It does not.
     None,
+    /// It does: what was refused would be refused again, and what cannot be read cannot be sent.
+    Unsendable,
     /// It does, and the newest is about to be sent anyway.
     OnItsWay,
     /// It is to be sent again.
@@ -246,16 +265,18 @@ enum Difference {
 }
 
 fn differs(entry: &Entry, held: Digest) -> Difference {
+    let is_same = entry.handed == Handed::Facts && entry.digest == held.to_wire();
     match entry.existence {
         Existence::Gone | Existence::Unconfirmed => Difference::Buried,
-        // What was refused would be refused again, and what cannot be read cannot be sent.
         Existence::Exists if entry.refused.is_some() || entry.reading == Reading::Unreadable => {
-            Difference::None
+            if is_same {
+                Difference::None
+            } else {
+                Difference::Unsendable
+            }
         }
         Existence::Exists if entry.slot.is_some() => Difference::OnItsWay,
-        Existence::Exists if entry.handed == Handed::Facts && entry.digest == held.to_wire() => {
-            Difference::None
-        }
+        Existence::Exists if is_same => Difference::None,
         Existence::Exists => Difference::ToSend,
     }
 }
