@@ -180,6 +180,11 @@ impl Cluster {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn of_test(client: Client) -> Self {
+        Self { client, title: "test".to_owned() }
+    }
+
     /// For watches.
     #[must_use]
     pub fn client(&self) -> &Client {

@@ -7,6 +7,8 @@
 //! Invariant: an epoch of standing *held* is begun only after it was written to the Lease, or where no Lease is in use.
 
 mod claim;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,19 +16,20 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::PostParams};
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use vitals_agent_core::{Input, epoch, input::Standing};
 use vitals_proto::{
     identity::{Epoch, Scope, Uid},
+    limits::SILENCE_MAX,
     rule::Rules,
 };
 use vitals_runtime::{backoff::Backoff, clock::SystemClock};
 
-use crate::{kubernetes::Cluster, watch::one_line};
-use claim::{Claim, Claimant};
+use crate::kubernetes::Cluster;
+use claim::{ANSWER_TIMEOUT, Claim, Claimant, answered};
 
 /// How long a Lease holds without being renewed. Half of the silence after which an agent counts as lost.
 const DURATION: Duration = Duration::from_secs(10);
@@ -34,14 +37,12 @@ const DURATION: Duration = Duration::from_secs(10);
 /// Between two renewals.
 const RENEW_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Without a renewal for so long, the Lease may be another's soon.
+/// Without a renewal for so long, counted from before it was asked for, the Lease may be another's soon: publishing ends before
+/// it can be.
 const RENEW_DEADLINE: Duration = Duration::from_secs(7);
 
 /// Between two looks at a Lease that another holds.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How long the API server may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Between two questions for the cluster's identity: a cluster can be rebuilt behind its address.
 const IDENTIFY_INTERVAL: Duration = Duration::from_secs(30);
@@ -83,6 +84,10 @@ pub(crate) struct Keeper {
     last_epoch: Option<Epoch>,
     uid: Uid,
     told: Told,
+    /// When the write that renewed the Lease last was sent: others count from when they see it, which is later.
+    renewed_at: Instant,
+    /// When the Lease could be read last, whoever holds it.
+    read_at: Instant,
     /// Why nothing is published, in one line; empty where it is.
     waiting: watch::Sender<String>,
 }
@@ -95,6 +100,17 @@ enum Told {
     Held,
     Doubted,
     Lost,
+}
+
+/// What a look at a Lease that was ours found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// It is renewed.
+    Ours,
+    /// Another has it, or it is gone.
+    Lost,
+    /// The cluster is another one.
+    Rebuilt,
 }
 
 /// Why a Lease is not held any more.
@@ -127,7 +143,10 @@ impl Keeper {
         let claimant = Claimant::new(&setup.scope, DURATION, fastrand::u64(..));
         let (waiting, receiver) = watch::channel("not begun".to_owned());
         let (last_epoch, uid, told) = (None, Uid::from_text(""), Told::Nothing);
-        (Self { setup, lease, claimant, last_epoch, uid, told, waiting }, receiver)
+        let (renewed_at, read_at) = (Instant::now(), Instant::now());
+        let keeper =
+            Self { setup, lease, claimant, last_epoch, uid, told, renewed_at, read_at, waiting };
+        (keeper, receiver)
     }
 
     /// Runs until nobody listens any more, or until stopped and silenced.
@@ -211,6 +230,7 @@ impl Keeper {
 
     async fn try_take(&mut self, lease: &Api<Lease>) -> Result<Claim, String> {
         let found = answered(lease.get_opt(self.claimant.name())).await?;
+        self.read_at = Instant::now();
         let in_lease = found.as_ref().and_then(claim::epoch_in);
         if let Some(holder) =
             found.as_ref().and_then(|found| self.claimant.held_by(found, Instant::now()))
@@ -220,10 +240,12 @@ impl Keeper {
         let epoch = self.next_epoch(in_lease);
         let (written, is_new) =
             (self.claimant.claim(found, epoch, SystemClock.now()), in_lease.is_none());
+        let asked_at = Instant::now();
         let written = self.write(lease, &written).await;
         match written {
             Ok(written) => {
                 self.claimant.wrote(written);
+                self.renewed_at = asked_at;
                 info!(%epoch, is_new, "Lease taken");
                 Ok(Claim::Taken(epoch))
             }
@@ -242,42 +264,40 @@ impl Keeper {
 
     /// Renews the Lease until it is not ours any more.
     async fn hold(&mut self, stopping: &CancellationToken) -> Result<Ended, Unheard> {
-        let (mut renewed_at, mut identified_at) = (Instant::now(), Instant::now());
+        let (mut identified_at, mut looked_at) = (Instant::now(), Instant::now());
         let retake = Arc::clone(&self.setup.retake);
         loop {
+            let doubt_at = self.doubt_at();
+            // From the question, not its answer: a slow API server must not stretch it.
+            let look_at = looked_at + RENEW_INTERVAL;
             tokio::select! {
                 () = stopping.cancelled() => return Ok(Ended::Stopping),
                 () = retake.notified() => {
                     self.told = Told::Doubted;
                     return Ok(Ended::Retake);
                 }
-                () = sleep(RENEW_INTERVAL) => {}
+                () = sleep_until(doubt_at.map_or(look_at, |at| at.min(look_at))) => {}
                 () = self.unheard() => return Err(Unheard),
             }
-            if identified_at.elapsed() >= IDENTIFY_INTERVAL
-                && let Ok(uid) = self.setup.cluster.uid(ANSWER_TIMEOUT).await
-            {
-                identified_at = Instant::now();
-                if uid != self.uid {
-                    error!(was = %self.uid, is = %uid, "this is another cluster than before");
+            looked_at = Instant::now();
+            let looking = self.look(&mut identified_at);
+            let found = match doubt_at {
+                // However slowly the API server answers.
+                Some(at) => timeout_at(at, looking).await.unwrap_or(Err("too slow".to_owned())),
+                None => looking.await,
+            };
+            match found {
+                Ok(Found::Ours) if self.told == Told::Doubted => {
+                    self.waiting.send_replace(String::new());
+                    self.tell(Told::Held, Input::LeaseKept).await?;
+                }
+                Ok(Found::Ours) => {}
+                Ok(found @ (Found::Lost | Found::Rebuilt)) => {
                     self.tell(Told::Lost, Input::LeaseLost).await?;
-                    return Ok(Ended::Rebuilt);
+                    let lost = found == Found::Lost;
+                    return Ok(if lost { Ended::Lost } else { Ended::Rebuilt });
                 }
-            }
-            let Some(lease) = self.lease.clone() else { continue };
-            match self.renew(&lease).await {
-                Ok(true) => {
-                    renewed_at = Instant::now();
-                    if self.told == Told::Doubted {
-                        self.waiting.send_replace(String::new());
-                        self.tell(Told::Held, Input::LeaseKept).await?;
-                    }
-                }
-                Ok(false) => {
-                    self.tell(Told::Lost, Input::LeaseLost).await?;
-                    return Ok(Ended::Lost);
-                }
-                Err(reason) if renewed_at.elapsed() > RENEW_DEADLINE && self.told == Told::Held => {
+                Err(reason) if self.doubt_at().is_some_and(|at| at <= Instant::now()) => {
                     self.wait(format!("cannot renew the Lease: {reason}"));
                     self.tell(Told::Doubted, Input::LeaseDoubted).await?;
                 }
@@ -286,32 +306,70 @@ impl Keeper {
         }
     }
 
+    /// When to stop publishing, unless the Lease is renewed before.
+    fn doubt_at(&self) -> Option<Instant> {
+        let is_held = self.lease.is_some() && self.told == Told::Held;
+        is_held.then(|| self.renewed_at + RENEW_DEADLINE)
+    }
+
+    /// Renews the Lease, and now and then asks who the cluster is. An error where it cannot be told whose it is.
+    async fn look(&mut self, identified_at: &mut Instant) -> Result<Found, String> {
+        let (lease, cluster) = (self.lease.clone(), self.setup.cluster.clone());
+        let due = identified_at.elapsed() >= IDENTIFY_INTERVAL;
+        // Both at once: the one must not take the time of the other.
+        let identifying = async { if due { cluster.uid(ANSWER_TIMEOUT).await.ok() } else { None } };
+        let renewing = async {
+            match lease {
+                Some(lease) => self.renew(&lease).await,
+                None => Ok(true),
+            }
+        };
+        let (uid, is_ours) = tokio::join!(identifying, renewing);
+        if let Some(uid) = uid {
+            *identified_at = Instant::now();
+            if uid != self.uid {
+                error!(was = %self.uid, is = %uid, "this is another cluster than before");
+                return Ok(Found::Rebuilt);
+            }
+        }
+        Ok(if is_ours? { Found::Ours } else { Found::Lost })
+    }
+
     /// Whether it is still ours; an error where that cannot be told.
     async fn renew(&mut self, lease: &Api<Lease>) -> Result<bool, String> {
-        let Some(wanted) = self.claimant.renewed(SystemClock.now()) else { return Ok(false) };
-        match self.write(lease, &wanted).await {
-            Ok(written) => {
-                self.claimant.wrote(written);
-                Ok(true)
+        let reason = match self.write_renewal(lease).await {
+            Err(reason) => reason,
+            is_ours => return is_ours,
+        };
+        // A conflict, or the answer to an earlier write was lost: what stands there tells.
+        let found = answered(lease.get_opt(self.claimant.name())).await.map_err(|_| reason)?;
+        self.read_at = Instant::now();
+        match found {
+            Some(found) if self.claimant.is_holder(&found) => {
+                // When it was written is not known: it counts from a write that is.
+                self.claimant.wrote(found);
+                self.write_renewal(lease).await
             }
-            Err(reason) => {
-                // A conflict, or the answer to an earlier write was lost: what stands there tells.
-                let found =
-                    answered(lease.get_opt(self.claimant.name())).await.map_err(|_| reason)?;
-                match found {
-                    Some(found) if self.claimant.is_holder(&found) => {
-                        self.claimant.wrote(found);
-                        Ok(true)
-                    }
-                    Some(_) | None => Ok(false),
-                }
-            }
+            Some(_) | None => Ok(false),
         }
     }
 
+    async fn write_renewal(&mut self, lease: &Api<Lease>) -> Result<bool, String> {
+        let Some(wanted) = self.claimant.renewed(SystemClock.now()) else { return Ok(false) };
+        let asked_at = Instant::now();
+        let written = self.write(lease, &wanted).await?;
+        self.claimant.wrote(written);
+        (self.renewed_at, self.read_at) = (asked_at, Instant::now());
+        Ok(true)
+    }
+
+    /// Says that we live, where nobody else may: before anything was told, and on standby once the Lease could not be read
+    /// for so long that its holder may have gone with the API server.
     async fn tell_provisional(&mut self) -> Result<(), Unheard> {
-        if self.told != Told::Nothing {
-            return Ok(());
+        match self.told {
+            Told::Nothing => {}
+            Told::Lost if self.read_at.elapsed() >= SILENCE_MAX => {}
+            Told::Lost | Told::Provisional | Told::Held | Told::Doubted => return Ok(()),
         }
         let epoch = epoch::provisional(fastrand::u64(..));
         let cluster_uid = self.uid.clone();
@@ -337,14 +395,5 @@ impl Keeper {
         if changed {
             warn!(reason, "nothing is published");
         }
-    }
-}
-
-/// The answer, in time, or why not, in one line.
-async fn answered<T>(asking: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
-    match timeout(ANSWER_TIMEOUT, asking).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(one_line(&error)),
-        Err(_) => Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
     }
 }

@@ -15,8 +15,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use vitals_proto::identity::{Epoch, Scope};
 
+use crate::watch::one_line;
+
 /// Holds the highest epoch begun under the Lease.
 const EPOCH_ANNOTATION: &str = "vitals.dev/epoch";
+
+/// How long the API server may take to answer.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long giving it back may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -137,6 +142,17 @@ fn holder(lease: &Lease) -> Option<&String> {
 /// The highest epoch begun under it.
 pub(super) fn epoch_in(lease: &Lease) -> Option<Epoch> {
     lease.metadata.annotations.as_ref()?.get(EPOCH_ANNOTATION)?.parse().ok()
+}
+
+/// The answer, in time, or why not, in one line.
+pub(super) async fn answered<T>(
+    asking: impl Future<Output = kube::Result<T>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, asking).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(one_line(&error)),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
+    }
 }
 
 #[cfg(test)]
