@@ -142,9 +142,11 @@ impl Watches {
 fn ends_list(item: &WatchItem) -> bool {
     match item {
         WatchItem::ListEnded { .. } | WatchItem::ListDiscarded => true,
-        WatchItem::State { state, .. } => match state {
+        WatchItem::State { state, detail } => match state {
             WatchState::Forbidden | WatchState::Absent | WatchState::Stalled => true,
-            WatchState::Listing | WatchState::Live => false,
+            // With a reason it does not go well: the others need not wait for it.
+            WatchState::Listing => !detail.is_empty(),
+            WatchState::Live => false,
         },
         WatchItem::ListStarted { .. }
         | WatchItem::Listed(_)
@@ -152,5 +154,54 @@ fn ends_list(item: &WatchItem) -> bool {
         | WatchItem::Unreadable(_)
         | WatchItem::Deleted(_)
         | WatchItem::Alive { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::ready};
+
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::client::Body;
+    use vitals_runtime::tasks::Supervisor;
+
+    use super::*;
+
+    /// Answers everything with 503.
+    #[derive(Clone)]
+    struct Unavailable;
+
+    impl tower::Service<Request<Body>> for Unavailable {
+        type Response = Response<Full<bytes::Bytes>>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            let mut answer = Response::new(Full::default());
+            *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            ready(Ok(answer))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_cannot_be_listed_keeps_no_other_waiting() {
+        let client = kube::Client::new(Unavailable, "default");
+        let supervisor = Supervisor::new();
+        let (settings, tasks) = (Settings::default(), supervisor.tasks());
+        let mut watches = Watches::new(client, settings, tasks, Span::none());
+        for kind in Kind::KNOWN {
+            watches.start(kind);
+        }
+        let begun = Instant::now();
+        while !watches.waiting.is_empty() {
+            watches.next().await;
+        }
+        assert!(begun.elapsed() < HEAD_START, "{:?}", begun.elapsed());
+        assert_eq!(watches.running.len(), Kind::KNOWN.len());
     }
 }

@@ -16,7 +16,8 @@
 //!   list instead would cost the memory of all objects.
 //! - [`WatchItem::Alive`] is a bookmark, or another proof that nothing was missed. Every item but
 //!   [`WatchItem::State`] and [`WatchItem::ListDiscarded`] is a sign of life.
-//! - [`WatchItem::State`] comes whenever the state changes; the first is [`WatchState::Listing`].
+//! - [`WatchItem::State`] comes whenever the state changes; the first is [`WatchState::Listing`]. That comes once more, with
+//!   the reason, when a list fails.
 //!
 //! # Idleness
 //! Bookmarks come about once a minute, but not on a kind whose version did not move since its watch began (cacher,

@@ -106,6 +106,8 @@ pub(super) struct Plan {
     /// Objects on a page.
     pub(super) page_objects: u32,
     state: WatchState,
+    /// It was told why listing does not go well, since it began.
+    explained: bool,
     signed_at: Instant,
     /// There was a sign of life, or a whole list, in this step.
     fruitful: bool,
@@ -126,6 +128,7 @@ impl Plan {
             streaming: Streaming::Yes,
             page_objects,
             state: WatchState::Listing,
+            explained: false,
             signed_at: now,
             fruitful: false,
             failures: 0,
@@ -237,7 +240,9 @@ impl Plan {
     }
 
     fn turn(&mut self, state: WatchState) -> Option<WatchState> {
-        (std::mem::replace(&mut self.state, state) != state).then_some(state)
+        let changed = std::mem::replace(&mut self.state, state) != state;
+        self.explained &= !changed;
+        changed.then_some(state)
     }
 
     /// What comes after a step. `jitter` is in 0 .. 1.
@@ -253,7 +258,12 @@ impl Plan {
             Some(WatchState::Listing) if !self.is_hopeful() => None,
             other => other,
         };
-        let told = state.and_then(|state| self.turn(state)).map(|state| (state, detail));
+        let turned = state.and_then(|state| self.turn(state));
+        // Whoever waits for the list is to know that it takes longer, and why.
+        let fails = self.state == WatchState::Listing && !self.listed && !pause.is_zero();
+        let explains = fails && turned.is_none() && !self.explained;
+        self.explained |= fails;
+        let told = turned.or(explains.then_some(WatchState::Listing)).map(|it| (it, detail));
         // A stall is told in time, and not after a long pause.
         let pause = if self.is_hopeful() { pause.min(left) } else { pause };
         let step = match self.resume_from.filter(|_| self.listed) {

@@ -136,6 +136,7 @@ async fn a_page_that_is_gone_restarts_the_list() {
             "list 10",
             "listed a@5",
             "discarded",
+            "Listing: 410 no: 410",
             "list 90",
             "listed b@80",
             "end 90",
@@ -234,7 +235,11 @@ async fn a_kind_is_absent_only_if_discovery_says_so() {
     bench.asked("limit=1").await.refuse(404);
     bench.asked("/apis").await.json(200, &json!({"groups": []}));
     bench.asked("/api/v1").await.json(200, &json!({"resources": [{"name": "pods"}]}));
-    bench.listed(10, &[]).await;
+    bench.asked("limit=1").await.page(10, &[], None);
+    let why = "404 no: 404, and discovery fails: Broken(\"503 no: 503\")";
+    bench.expect(&["Listing", &format!("Listing: {why}")]).await;
+    bench.asked("sendInitialEvents=true").await.stream().end_of_list(10).await;
+    bench.expect(&["list 10", "end 10", "Live"]).await;
 }
 
 #[tokio::test(start_paused = true)]
