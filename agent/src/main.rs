@@ -7,6 +7,7 @@ use clap::Parser as _;
 use prometheus_client::registry::Registry;
 use vitals_agent::{
     args::Args,
+    metrics::Families,
     run::{self, AgentHandle},
 };
 use vitals_runtime::{
@@ -26,10 +27,11 @@ async fn main() -> Result<()> {
     let supervisor = Supervisor::new();
     let tasks = supervisor.tasks();
     let mut registry = Registry::default();
-    let mut agents = Vec::new();
+    let (mut agents, families) = (Vec::new(), Families::default());
+    families.register(&mut registry);
     for config in configs {
         let cluster = config.cluster.clone();
-        let agent = run::start(config, &tasks, &mut registry).await;
+        let agent = run::start_beside(config, &tasks, &mut registry, &families).await;
         agents.push(agent.with_context(|| format!("cannot start the agent of {cluster}"))?);
     }
     let server = Server::listen(args.listen).await?;

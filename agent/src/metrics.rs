@@ -1,31 +1,56 @@
 //! What an agent counts: `vitals_agent_…`.
 
+use std::{fmt, sync::Arc};
+
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::{EncodeLabel as _, EncodeLabelSet, EncodeLabelValue, LabelSetEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use vitals_agent_core::{Content, Status, input::Outcome};
-use vitals_proto::v1;
+use vitals_proto::{
+    identity::{ClusterName, Scope},
+    v1,
+};
+
+/// Figures of all agents of a process: each family is registered once, whatever the number of agents (OpenMetrics allows no
+/// family twice). Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Families {
+    published: Family<(Agent, Published), Counter>,
+    settled: Family<(Agent, Settled), Counter>,
+    items: Family<(Agent, ItemOf), Counter>,
+    repairs: Family<(Agent, Repair), Counter>,
+    objects: Family<(Agent, OfKind), Gauge>,
+    complete: Family<(Agent, OfKind), Gauge>,
+    refused: Family<(Agent, Refused), Gauge>,
+    outdated: Family<Agent, Gauge>,
+    in_flight: Family<Agent, Gauge>,
+    outbox_objects: Family<Agent, Gauge>,
+    outbox_bytes: Family<Agent, Gauge>,
+    behind_since: Family<Agent, Gauge>,
+    epoch: Family<Agent, Gauge>,
+    api_server_reachable: Family<Agent, Gauge>,
+    freezes: Family<Agent, Counter>,
+}
 
 /// Figures of one agent. Cloning is cheap.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    published: Family<Published, Counter>,
-    settled: Family<Settled, Counter>,
-    items: Family<ItemOf, Counter>,
-    repairs: Family<Repair, Counter>,
-    objects: Family<OfKind, Gauge>,
-    complete: Family<OfKind, Gauge>,
-    refused: Family<Refused, Gauge>,
-    outdated: Gauge,
-    in_flight: Gauge,
-    outbox_objects: Gauge,
-    outbox_bytes: Gauge,
-    behind_since: Gauge,
-    epoch: Gauge,
-    api_server_reachable: Gauge,
-    freezes: Counter,
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    agent: Agent,
+    families: Families,
+}
+
+/// Labels of an agent. They are written with each figure, hence shared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Agent(Arc<(String, String)>);
+
+impl EncodeLabelSet for Agent {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        let (cluster, scope) = &*self.0;
+        ("cluster", cluster.as_str()).encode(encoder.encode_label())?;
+        ("scope", scope.as_str()).encode(encoder.encode_label())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,8 +129,8 @@ const REASONS: [(v1::RefusalReason, ReasonLabel); 4] = [
     (v1::RefusalReason::Unreadable, ReasonLabel::Unreadable),
 ];
 
-impl Metrics {
-    /// Shows them. The agents of one process have a sub-registry each, with their cluster and scope as labels.
+impl Families {
+    /// Shows them.
     pub fn register(&self, registry: &mut Registry) {
         let Self {
             published,
@@ -170,13 +195,28 @@ impl Metrics {
         );
     }
 
+    /// Those of one agent.
+    pub(crate) fn of(&self, cluster: &ClusterName, scope: &Scope) -> Metrics {
+        let agent = Agent(Arc::new((cluster.to_string(), scope.to_string())));
+        let metrics = Metrics { agent, families: self.clone() };
+        // Shown from the start: what does not happen is 0, not absent.
+        drop(metrics.families.freezes.get_or_create(&metrics.agent));
+        metrics
+    }
+}
+
+impl Metrics {
+    fn with<Labels>(&self, labels: Labels) -> (Agent, Labels) {
+        (self.agent.clone(), labels)
+    }
+
     pub(crate) fn published(&self, content: Content) {
         let content = match content {
             Content::Facts => ContentLabel::Facts,
             Content::Tombstone => ContentLabel::Tombstone,
             Content::Heartbeat => ContentLabel::Heartbeat,
         };
-        self.published.get_or_create(&Published { content }).inc();
+        self.families.published.get_or_create(&self.with(Published { content })).inc();
     }
 
     pub(crate) fn settled(&self, outcome: Outcome) {
@@ -187,43 +227,88 @@ impl Metrics {
             Outcome::StreamFull => OutcomeLabel::StreamFull,
             Outcome::Permission => OutcomeLabel::Permission,
         };
-        self.settled.get_or_create(&Settled { outcome }).inc();
+        self.families.settled.get_or_create(&self.with(Settled { outcome })).inc();
     }
 
     pub(crate) fn item(&self, kind: &vitals_proto::kind::Kind) {
-        self.items.get_or_create(&ItemOf { kind: kind.to_string() }).inc();
+        let of_kind = self.with(ItemOf { kind: kind.to_string() });
+        self.families.items.get_or_create(&of_kind).inc();
     }
 
     pub(crate) fn repair(&self, answer: RepairAnswer) {
-        self.repairs.get_or_create(&Repair { answer }).inc();
+        self.families.repairs.get_or_create(&self.with(Repair { answer })).inc();
     }
 
     pub(crate) fn frozen(&self) {
-        self.freezes.inc();
+        self.families.freezes.get_or_create(&self.agent).inc();
     }
 
     pub(crate) fn show(&self, status: &Status) {
+        let Self { agent, families } = self;
         for report in &status.kinds {
-            let kind = OfKind { kind: report.kind.clone() };
-            self.objects.get_or_create(&kind).set(signed(report.count));
+            let kind = self.with(OfKind { kind: report.kind.clone() });
+            families.objects.get_or_create(&kind).set(signed(report.count));
             let complete = report.state() == v1::KindState::Complete;
-            self.complete.get_or_create(&kind).set(i64::from(complete));
+            families.complete.get_or_create(&kind).set(i64::from(complete));
         }
         for (reason, label) in REASONS {
             let of_reason = status.refused.iter().find(|refusal| refusal.reason() == reason);
             let count = of_reason.map_or(0, |refusal| signed(refusal.count));
-            self.refused.get_or_create(&Refused { reason: label }).set(count);
+            families.refused.get_or_create(&self.with(Refused { reason: label })).set(count);
         }
-        self.outdated.set(signed(status.outdated));
-        self.in_flight.set(i64::try_from(status.in_flight).unwrap_or(i64::MAX));
-        self.outbox_objects.set(i64::try_from(status.outbox_objects).unwrap_or(i64::MAX));
-        self.outbox_bytes.set(i64::try_from(status.outbox_bytes).unwrap_or(i64::MAX));
-        self.behind_since.set(status.behind_since_unix_ms.map_or(0, |since| since / 1_000));
-        self.epoch.set(status.epoch.map_or(0, |epoch| epoch.started_at_unix_ms / 1_000));
-        self.api_server_reachable.set(i64::from(status.reachable));
+        let size = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+        let behind_since_ms = status.behind_since_unix_ms.unwrap_or_default();
+        let epoch_ms = status.epoch.map_or(0, |epoch| epoch.started_at_unix_ms);
+        for (gauge, value) in [
+            (&families.outdated, signed(status.outdated)),
+            (&families.in_flight, size(status.in_flight)),
+            (&families.outbox_objects, size(status.outbox_objects)),
+            (&families.outbox_bytes, size(status.outbox_bytes)),
+            (&families.behind_since, behind_since_ms / 1_000),
+            (&families.epoch, epoch_ms / 1_000),
+            (&families.api_server_reachable, i64::from(status.reachable)),
+        ] {
+            gauge.get_or_create(agent).set(value);
+        }
     }
 }
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn several_agents_share_each_family() {
+        let (mut registry, families) = (Registry::default(), Families::default());
+        families.register(&mut registry);
+        for cluster in ["east", "west"] {
+            let metrics = families.of(&cluster.parse().unwrap(), &Scope::default());
+            metrics.published(Content::Heartbeat);
+            metrics.repair(RepairAnswer::NotOurs);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let distinct: BTreeSet<&str> = types.iter().copied().collect();
+        assert_eq!(types.len(), distinct.len(), "{text}");
+        for cluster in ["east", "west"] {
+            for (name, label) in [
+                ("published_messages_total", ",content=\"Heartbeat\"} 1"),
+                ("repair_requests_total", ",answer=\"NotOurs\"} 1"),
+                ("freezes_total", "} 0"),
+            ] {
+                let line =
+                    format!("vitals_agent_{name}{{cluster=\"{cluster}\",scope=\"main\"{label}");
+                assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+            }
+        }
+    }
 }

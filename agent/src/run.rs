@@ -23,7 +23,7 @@ use crate::{
     engine::{AgentStatus, Engine, Parts, Watches},
     kubernetes::Cluster,
     lease::{Keeper, LeaseUse, Setup},
-    metrics::Metrics,
+    metrics::Families,
     probe, publish,
     requests::{self, REQUESTS_MAX},
     watch::Settings,
@@ -72,15 +72,30 @@ pub struct AgentHandle {
     waiting: watch::Receiver<String>,
 }
 
-/// Starts an agent. It runs until the supervisor of `tasks` stops.
+/// Starts the only agent of a process. It runs until the supervisor of `tasks` stops.
 ///
 /// # Errors
-/// When the options of the connection to NATS cannot be used. That NATS or the API server is not reachable is no error:
-/// both are retried for ever.
+/// As [`start_beside`].
 pub async fn start(
     config: AgentConfig,
     tasks: &Tasks,
     registry: &mut Registry,
+) -> Result<AgentHandle, Error> {
+    let families = Families::default();
+    families.register(registry);
+    start_beside(config, tasks, registry, &families).await
+}
+
+/// Starts an agent, of which there can be several: `families` are theirs together, and registered once.
+///
+/// # Errors
+/// When the options of the connection to NATS cannot be used. That NATS or the API server is not reachable is no error:
+/// both are retried for ever.
+pub async fn start_beside(
+    config: AgentConfig,
+    tasks: &Tasks,
+    registry: &mut Registry,
+    families: &Families,
 ) -> Result<AgentHandle, Error> {
     let AgentConfig { kubernetes, cluster, scope, kinds, lease, nats, watch: settings } = config;
     let name = cluster.as_str();
@@ -89,7 +104,8 @@ pub async fn start(
         inbox_prefix: format!("_INBOX_{name}"),
     };
     let connection = Connection::open(&nats, identity).await?;
-    let metrics = register(registry, &connection, &cluster, &scope);
+    let metrics = families.of(&cluster, &scope);
+    register(registry, &connection, &cluster, &scope);
     let leadership = if lease == LeaseUse::Off { Leadership::Alone } else { Leadership::Lease };
     let agent = Agent::new(Config {
         cluster: cluster.clone(),
@@ -140,19 +156,17 @@ pub async fn start(
     Ok(AgentHandle { cluster, status, waiting })
 }
 
+/// Shows the figures of the connection.
 fn register(
     registry: &mut Registry,
     connection: &Connection,
     cluster: &ClusterName,
     scope: &Scope,
-) -> Metrics {
+) {
     let labels = [("cluster", cluster.to_string()), ("scope", scope.to_string())];
     let labels = labels.map(|(name, value)| (name.into(), value.into()));
     let registry = registry.sub_registry_with_labels(labels.into_iter());
     connection.metrics().register(registry);
-    let metrics = Metrics::default();
-    metrics.register(registry);
-    metrics
 }
 
 async fn run_engine(
