@@ -12,6 +12,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use vitals_agent::lease::LeaseUse;
+use vitals_agent::metrics::Families;
 use vitals_agent::run::{self as agent, AgentConfig, AgentHandle};
 use vitals_hub::{Args as HubServerArgs, Local, Started};
 use vitals_proto::identity::Scope;
@@ -200,7 +201,8 @@ async fn start_agents(
     nats: &str,
     tasks: &Tasks,
 ) -> Result<Vec<AgentHandle>, Error> {
-    let mut registry = Registry::with_prefix("vitals_agent");
+    let (mut registry, families) = (Registry::default(), Families::default());
+    families.register(&mut registry);
     let mut agents = Vec::new();
     let nats =
         nats.parse().map_err(|error: vitals_runtime::nats::UrlError| start("agents", error))?;
@@ -216,7 +218,7 @@ async fn start_agents(
             nats: nats.clone(),
             watch: vitals_agent::watch::Settings::default(),
         };
-        let started = agent::start(config, tasks, &mut registry).await;
+        let started = agent::start_beside(config, tasks, &mut registry, &families).await;
         agents.push(started.map_err(|error| start("an agent", error))?);
     }
     let http = Server::listen(args.agent_http)

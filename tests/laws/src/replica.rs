@@ -134,7 +134,9 @@ impl Replica {
             Some((_, sequence)) => {
                 let stream = &stream;
                 self.hub.apply(Input::Resumed { stream, incarnation_unix_ns, sequence }, now);
-                None
+                // A snapshot that was interrupted goes on.
+                let unread = self.attached.as_ref().and_then(|attached| attached.snapshot_until);
+                unread.map(|_| broker.last_sequence())
             }
             None => {
                 self.read = Some((incarnation_unix_ns, 0));

@@ -95,7 +95,7 @@ fn template(text: &str) -> Option<v1::PodTemplate> {
     Some(v1::PodTemplate {
         labels: labels(text),
         containers: vec![container],
-        init_containers: vec![],
+        ..v1::PodTemplate::default()
     })
 }
 
