@@ -9,7 +9,7 @@ use crate::{Error, reference};
 /// Which entities; all that is said narrows.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct FilterArgs {
-    /// References: [KIND:][NAMESPACE/]NAME; kind and namespace default to component and default. All where none is given
+    /// References, `[KIND:][NAMESPACE/]NAME`; kind and namespace default to component and default. All where none is given
     #[arg(value_name = "REF")]
     pub(super) refs: Vec<String>,
     /// Only of this owner, such as group:default/payments (repeat for several)

@@ -13,7 +13,7 @@ use crate::{Error, progress, reference, text};
 /// Of which entity.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// [KIND:][NAMESPACE/]NAME; kind and namespace default to component and default
+    /// `[KIND:][NAMESPACE/]NAME`; kind and namespace default to component and default
     #[arg(value_name = "REF")]
     entity: String,
     /// Exit with 3 where it is Degraded, Unknown or Missing

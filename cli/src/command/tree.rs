@@ -14,7 +14,7 @@ use crate::{Error, progress, text};
 /// Of what.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// An entity ([KIND:][NAMESPACE/]NAME), or an object (CLUSTER/KIND/NAMESPACE/NAME, deploy/NAME, pod NAME)
+    /// An entity (`[KIND:][NAMESPACE/]NAME`), or an object (CLUSTER/KIND/NAMESPACE/NAME, deploy/NAME, pod NAME)
     #[arg(required = true, num_args = 1..=2, value_name = "REF|OBJECT")]
     target: Vec<String>,
     #[command(flatten)]
