@@ -67,6 +67,11 @@ impl Api {
         Self { up: true, ..Self::default() }
     }
 
+    /// Another cluster's: what is written there has versions and uids of its own.
+    pub fn of_a_rival() -> Self {
+        Self { version: 1_000_000, ..Self::running() }
+    }
+
     /// All objects of `kind` in `namespace`, and the version that they are of.
     pub fn list(&self, kind: &Kind, namespace: &str) -> (Vec<(Name, Object)>, u64) {
         let listed = self

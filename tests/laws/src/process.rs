@@ -71,6 +71,8 @@ pub struct Process {
     pub connected: bool,
     core: Agent,
     rules: Rules,
+    /// Of the cluster that it watches.
+    uid: &'static str,
     leadership: Leadership,
     started_at: i64,
     epoch: Option<Epoch>,
@@ -86,7 +88,7 @@ pub struct Process {
 impl Process {
     /// A process that has just started.
     pub fn start(number: usize, namespace: &str, start: &Start) -> Self {
-        let Start { rules, now, seed, clock_offset, leadership } = *start;
+        let Start { rules, uid, now, seed, clock_offset, leadership } = *start;
         let scope = format!("scope-{namespace}");
         let mut process = Self {
             number,
@@ -97,6 +99,7 @@ impl Process {
             core: new_core(&scope, start),
             scope,
             rules,
+            uid,
             leadership,
             started_at: now,
             epoch: None,
@@ -138,7 +141,7 @@ impl Process {
         self.epoch = Some(epoch);
         self.handed.clear();
         let cluster_uid = match standing {
-            Standing::Held | Standing::Doubted => Uid::from_text("cluster"),
+            Standing::Held | Standing::Doubted => Uid::from_text(self.uid),
             Standing::Provisional => Uid::from_text(""),
         };
         self.hear(Input::EpochBegun { epoch, standing, cluster_uid }, now);
@@ -362,6 +365,8 @@ impl Process {
 pub struct Start {
     /// The rules that hold.
     pub rules: Rules,
+    /// Identity of the cluster that it watches.
+    pub uid: &'static str,
     /// The true time. Milliseconds.
     pub now: i64,
     /// Seed of its own chance.

@@ -19,6 +19,7 @@ use crate::{
     api::{self, Api, Name},
     broker::{Broker, Stored},
     process::Spoken,
+    world::CLUSTER,
 };
 
 const STREAM: &str = "VITALS_OBJECTS";
@@ -68,6 +69,8 @@ pub struct Replica {
     /// The highest version of each object that was held, by its uid.
     highest: BTreeMap<ObjectKey, (String, u64)>,
     heard: BTreeMap<(String, i64), usize>,
+    /// Until then a time may mean several heartbeats.
+    unsure_until: i64,
     asked: Vec<v1::RepairRequest>,
 }
 
@@ -84,6 +87,7 @@ impl Replica {
             view: View::new(),
             highest: BTreeMap::new(),
             heard: BTreeMap::new(),
+            unsure_until: i64::MIN,
             asked: Vec::new(),
         }
     }
@@ -178,17 +182,21 @@ impl Replica {
             Published::Object(key) => self.hub.store().facts(key),
             Published::Heartbeat(..) => None,
         };
+        let taken = self.hub.counters().names_taken;
         let message = Message { sequence: *sequence, subject, payload, pending };
         self.hub.apply(Input::Message { stream: &self.stream, message }, now);
         match published {
             Published::Object(key) => match (before, self.hub.store().facts(&key)) {
+                // Another cluster took the name, and all that was held went.
+                _ if self.hub.counters().names_taken != taken => Ok(()),
                 (Some(_), None) => self.check_removed(&key, seen),
                 (_, Some(after)) => self.check_order(&key, &after),
                 (None, None) => Ok(()),
             },
             Published::Heartbeat(_, scope) => {
-                if let Some(spoken) =
-                    seen.spoken.iter().position(|spoken| spoken.payload == *payload)
+                if *published_at > self.unsure_until
+                    && let Some(spoken) =
+                        seen.spoken.iter().position(|spoken| spoken.payload == *payload)
                 {
                     // Of several that were stored at one time, the first: at least that one holds.
                     self.heard.entry((scope.to_string(), *published_at)).or_insert(spoken);
@@ -205,8 +213,12 @@ impl Replica {
         self.hub.store().objects(&"c".parse().unwrap()).map(|held| held.key()).collect()
     }
 
-    /// Law 2: what exists is not removed.
+    /// Law 2: what exists is not removed; unless the name is another cluster's here, whose objects are held then.
     fn check_removed(&mut self, key: &ObjectKey, seen: &Seen<'_>) -> Result<(), Violation> {
+        let now = Time::from_unix_ms(seen.now);
+        if self.hub.clusters(now).iter().any(|cluster| cluster.uid != CLUSTER) {
+            return Ok(());
+        }
         let Some((uid, _)) = self.highest.get(key) else { return Ok(()) };
         match seen.api.get(key.kind(), &name_of(key)) {
             Some(object) if format!("uid-{}", object.uid) == *uid => {
@@ -231,7 +243,9 @@ impl Replica {
     /// Law 7: what is said to be verified as of a heartbeat holds all that its agent knew then.
     fn check_verified(&self, seen: &Seen<'_>) -> Result<(), Violation> {
         let now = Time::from_unix_ms(seen.now);
-        for cluster in self.hub.clusters(now) {
+        // While another cluster has the name, nothing is said of ours.
+        let clusters = self.hub.clusters(now).into_iter().filter(|it| it.uid == CLUSTER);
+        for cluster in clusters {
             for scope in &cluster.scopes {
                 for kind in &scope.kinds {
                     let Some(at) = kind.verified_at.as_ref().map(Time::from_wire) else { continue };
@@ -308,9 +322,11 @@ impl Replica {
     pub fn tick(&mut self, now: i64) -> Result<Vec<v1::RepairRequest>, Violation> {
         let effects = self.hub.tick(Time::from_unix_ms(now));
         self.perform(effects);
-        // After the broker's clock was set back, times do not tell any more which heartbeat is meant.
+        // After the broker's clock was set back, what was verified counts as verified now, and its time does not tell any
+        // more which heartbeat is meant.
         if self.heard.keys().any(|(_, at)| *at > now) {
             self.heard.clear();
+            self.unsure_until = now;
         }
         self.check_fresh()?;
         Ok(std::mem::take(&mut self.asked))

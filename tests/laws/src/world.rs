@@ -61,6 +61,10 @@ pub enum Step {
     Connect(usize),
     /// The clock of a process is set. Seconds off.
     SetClock(usize, i16),
+    /// Another cluster's agent begins to use the name, or ends.
+    Rival(bool),
+    /// An object of that cluster is created or changed.
+    WriteRival(Which, u32),
     /// The broker's clock is set. Seconds from where it is.
     SetBrokerClock(i16),
     /// The broker gets an old message once more.
@@ -89,6 +93,10 @@ pub enum Step {
     Resume(usize),
 }
 
+/// Identity of the cluster, and of the one that uses its name at times.
+pub const CLUSTER: &str = "cluster";
+const RIVAL: &str = "rival";
+
 /// Everything.
 pub struct World {
     rules: Rules,
@@ -97,6 +105,9 @@ pub struct World {
     api: Api,
     broker: Broker,
     processes: Vec<Process>,
+    /// Another cluster under the same name.
+    rival: Option<Process>,
+    rival_api: Api,
     replicas: Vec<Replica>,
     requests: VecDeque<v1::RepairRequest>,
     spoken: Vec<Spoken>,
@@ -118,6 +129,8 @@ impl World {
             api: Api::running(),
             broker: Broker::default(),
             processes: Vec::new(),
+            rival: None,
+            rival_api: Api::of_a_rival(),
             replicas: Vec::new(),
             requests: VecDeque::new(),
             spoken: Vec::new(),
@@ -139,7 +152,7 @@ impl World {
     fn start(&mut self, number: usize, clock_offset: i64) -> Start {
         let leadership = if number == 0 { Leadership::Alone } else { Leadership::Lease };
         let (rules, now, seed) = (self.rules, self.now, self.chance.draw());
-        Start { rules, now, seed, clock_offset, leadership }
+        Start { rules, uid: CLUSTER, now, seed, clock_offset, leadership }
     }
 
     /// Lets one thing happen.
@@ -163,6 +176,15 @@ impl World {
             Step::Connect(number) => self.processes[*number].connect(self.now),
             Step::SetClock(number, seconds) => {
                 self.processes[*number].clock_offset = i64::from(*seconds) * 1_000;
+            }
+            Step::Rival(true) if self.rival.is_none() => {
+                let start = Start { uid: RIVAL, ..self.start(0, 0) };
+                self.rival = Some(Process::start(0, PROCESSES[0], &start));
+            }
+            Step::Rival(true) => {}
+            Step::Rival(false) => self.rival = None,
+            Step::WriteRival(which, content) => {
+                self.rival_api.write(KINDS[which.kind].clone(), object(*which), *content, None);
             }
             Step::SetBrokerClock(seconds) => {
                 self.broker.clock_offset += i64::from(*seconds) * 1_000;
@@ -212,11 +234,15 @@ impl World {
         for process in &mut self.processes {
             process.tick(&mut self.api, &mut self.chance, self.now);
         }
+        if let Some(rival) = &mut self.rival {
+            rival.tick(&mut self.rival_api, &mut self.chance, self.now);
+        }
         let rounds = if self.calm { 6 } else { 1 + self.chance.below(4) };
         for _ in 0..rounds {
             for number in 0..self.processes.len() {
                 self.act(number);
             }
+            self.act_rival();
             self.answer_requests();
             for number in 0..self.replicas.len() {
                 self.read(number)?;
@@ -250,6 +276,15 @@ impl World {
         process.arrive(&mut self.broker, turns[2], &mut answers, self.now);
     }
 
+    fn act_rival(&mut self) {
+        let turns = [self.turn(), self.turn(), self.turn()];
+        let Some(rival) = &mut self.rival else { return };
+        rival.watch(&self.rival_api, turns[0], self.now);
+        rival.publish(turns[1], self.now);
+        let mut answers = Answers { chance: &mut self.chance, lost_percent: 0 };
+        rival.arrive(&mut self.broker, turns[2], &mut answers, self.now);
+    }
+
     fn read(&mut self, number: usize) -> Result<(), Violation> {
         let most = self.turn();
         if self.broker.up && !self.replicas[number].lags {
@@ -267,7 +302,7 @@ impl World {
             if !self.broker.up || (!self.calm && self.chance.percent(20)) {
                 continue;
             }
-            for process in &mut self.processes {
+            for process in self.processes.iter_mut().chain(&mut self.rival) {
                 process.repair(&request, self.now);
             }
         }
@@ -291,6 +326,7 @@ impl World {
         self.calm = true;
         self.api.up = true;
         self.broker.up = true;
+        self.rival = None;
         for process in &mut self.processes {
             process.frozen = false;
             process.connect(self.now);
@@ -344,8 +380,8 @@ impl World {
     }
 }
 
-/// A hub that begins to read is given six heartbeats.
-const FRESH_AFTER_MS: i64 = 6 * 5_000;
+/// A hub that begins to read is given as much: what another cluster left under the name may look as if it lived.
+const FRESH_AFTER_MS: i64 = HEALED_AFTER_MS;
 /// Law 1: 20 s and six heartbeats.
 const HEALED_AFTER_MS: i64 = 20_000 + 6 * 5_000;
 
