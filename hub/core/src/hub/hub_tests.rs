@@ -279,6 +279,29 @@ fn a_hub_that_starts_drops_nothing_for_what_another_cluster_left_between() {
 }
 
 #[test]
+fn a_hub_that_lags_gives_no_name_away() {
+    let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 9));
+    rig.send(agent.put(&pod("a"), "1"));
+    rig.beat(&mut agent);
+    let mut rival = Agent { uid: Uid::from_text("rival"), ..Agent::new("main", 1) };
+    // The agent speaks on, and this hub reads nothing of it but the last.
+    for _ in 0..5 {
+        rig.pass(5);
+        rig.stream.append(&agent.heartbeat(), rig.now);
+    }
+    let rivals = rival.put(&pod("x"), "1");
+    let (sequence, at) = (rig.stream.append(&rivals, rig.now), rig.now);
+    rig.pass(1);
+    let heartbeat = agent.heartbeat();
+    let last = rig.stream.append(&heartbeat, rig.now);
+    rig.read(sequence, &rivals, 1, at);
+    rig.read(last, &heartbeat, 0, rig.now);
+    rig.settle();
+    assert_eq!((rig.held(), rig.hub.counters().names_taken), (Rig::exists(&agent), 0));
+    assert_eq!(rig.state(), FreshnessState::Conflict);
+}
+
+#[test]
 fn every_loss_of_sight_shows_within_30_s_and_ends() {
     type Break = fn(&mut Rig, &mut Agent);
     let cases: [(&str, Break, FreshnessState); 6] = [

@@ -7,6 +7,7 @@ use super::{CLUSTERS_MAX, Hub, Refusal};
 use crate::{
     ingest::{
         cluster::{ClusterState, Foreign},
+        comparison::Reading,
         epochs::Listening,
         identity::Claim,
         stream::StreamState,
@@ -33,8 +34,10 @@ impl Hub {
             self.clusters.insert(name.clone(), state);
         }
         let is_read = self.is_ready();
-        // Who spoke long before this hub began to read is given the time to speak again.
-        let listening = self.streams.get(&at.stream).map(StreamState::listening_now);
+        // Who spoke long before this hub began to read is given the time to speak again; and where something was skipped, what
+        // it said meanwhile may stand behind it.
+        let stream = self.streams.get(&at.stream).filter(|it| it.reading() == Reading::Whole);
+        let listening = stream.map(StreamState::listening_now);
         let Some(cluster) = self.clusters.get_mut(name) else { return Ok(None) };
         let claim = if is_read {
             cluster.identity.hear(uid.clone(), now, listening.unwrap_or(Listening::Not))
