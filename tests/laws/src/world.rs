@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use prost::Message as _;
 use vitals_agent_core::Leadership;
-use vitals_proto::{kind::Kind, rule::Rules, subject::Published, v1};
+use vitals_proto::{identity::Uid, kind::Kind, rule::Rules, subject::Published, v1};
 
 use crate::{
     api::{Api, KINDS, Name, version_of},
@@ -362,9 +362,14 @@ impl World {
                 continue;
             };
             let change = v1::ObjectChange::decode(stored.payload.clone()).unwrap();
+            // What another cluster left is refused by whoever reads it, as long as it stands in nobody's place.
+            let is_ours = change.cluster_uid == Uid::from_text(CLUSTER).to_wire();
             if let Some(v1::object_change::State::Facts(facts)) = change.state {
                 let name = (key.namespace().to_owned(), key.name().to_owned());
-                streamed.insert((key.kind().clone(), name), version_of(&facts));
+                let key = (key.kind().clone(), name);
+                if is_ours || self.api.objects().contains_key(&key) {
+                    streamed.insert(key, version_of(&facts));
+                }
             }
         }
         let exists: BTreeMap<_, _> = self
