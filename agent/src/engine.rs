@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use vitals_agent_core::{
     Agent, Command, Input, Now, Status, agent::TICK_INTERVAL_MS, input::Outcome,
 };
-use vitals_proto::kind::Kind;
+use vitals_proto::{kind::Kind, limits::FREEZE_MIN};
 use vitals_runtime::{
     clock::SystemClock,
     nats::{self, Connection, ConnectionState},
@@ -82,6 +82,7 @@ pub(crate) struct Engine {
     status: watch::Sender<AgentStatus>,
     connected: Result<(), String>,
     started_at: Instant,
+    ticked_at: Instant,
     complained_at: Option<Instant>,
 }
 
@@ -123,6 +124,7 @@ impl Engine {
             status,
             connected,
             started_at: Instant::now(),
+            ticked_at: Instant::now(),
             complained_at: None,
         };
         Ok((engine, receiver))
@@ -139,6 +141,11 @@ impl Engine {
             let event = self.event(&stopping, &mut states, &mut denied, &mut ticks).await;
             if matches!(event, Event::Stopping) {
                 break;
+            }
+            // Who was frozen must know it before anything else: what it has read is old, and its Lease another's.
+            if self.is_late() && !matches!(event, Event::Tick) {
+                self.tick();
+                self.perform();
             }
             self.take(event).await;
             self.perform();
@@ -302,7 +309,13 @@ impl Engine {
         }
     }
 
+    /// It stood still since the last tick.
+    fn is_late(&self) -> bool {
+        self.ticked_at.elapsed() > FREEZE_MIN
+    }
+
     fn tick(&mut self) {
+        self.ticked_at = Instant::now();
         self.apply(Input::Tick);
         let core = self.agent.status();
         self.metrics.show(&core);
@@ -327,7 +340,7 @@ impl Engine {
 
     async fn hand_over(&mut self) {
         for _ in 0..BATCH {
-            if self.connected.is_err() {
+            if self.connected.is_err() || self.is_late() {
                 return;
             }
             let Some(publication) = self.agent.next(self.now()) else { return };
