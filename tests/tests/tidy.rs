@@ -200,6 +200,7 @@ fn without_tests(path: &str, text: &str) -> usize {
     let is_tests = path.starts_with("tests/")
         || path.ends_with("_tests.rs")
         || path.ends_with("/tests.rs")
+        || path.ends_with("/testing.rs")
         || path.contains("/tests/");
     if is_tests {
         return 0;

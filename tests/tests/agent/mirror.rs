@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::jetstream::{
     self,
     consumer::{DeliverPolicy, pull},
@@ -138,7 +138,11 @@ impl Mirror {
                 ensure!(*found == want, "{subject} differs: {found:?}\nshould be {want:?}");
             }
             let stranger = facts.keys().find(|subject| !truth.contains_key(**subject));
-            ensure!(stranger.is_none(), "{} does not exist", stranger.unwrap());
+            if let Some(stranger) = stranger {
+                let said = snapshot.changes.get(*stranger).map(|(change, _)| change);
+                let said_by = said.map(|change| (change.epoch, change.counter));
+                bail!("{stranger} does not exist, and is said to by {said_by:?}");
+            }
             snapshot.check_sums(kinds)?;
             Ok(Some(snapshot))
         })

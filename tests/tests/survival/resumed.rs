@@ -20,6 +20,7 @@ fn a_resumed_watch_is_sent_what_was_touched_and_ends_with_the_whole_view() {
         let scene = Scene::start("resumed").await?;
         let replica = scene.fleet.start_replica("replica").await?;
         let mut moves = Moves::begin(&scene).await?;
+        both_have_proven(&scene, &replica).await?;
 
         // At the hub that made the token, and at its replica.
         let token = view(&scene, scene.fleet.hub()?).await?;
@@ -37,14 +38,22 @@ fn a_resumed_watch_is_sent_what_was_touched_and_ends_with_the_whole_view() {
         ends_whole(&scene, scene.fleet.hub()?, &token, &touched).await?;
 
         // At the restarted one, with a token that its replica made since.
-        scene.fleet.wait_verified_after(scene.cluster_name(), unix_ms()).await?;
-        // That it is verified again touched every entity there. Behind that is a token of what was proven later.
-        proven_after(&scene, &replica, unix_ms()).await?;
+        both_have_proven(&scene, &replica).await?;
         let token = view(&scene, replica.client()?).await?;
         let touched = moves.make().await?;
         is_resumed(&scene, scene.fleet.hub()?, &token, &touched).await?;
         scene.end().await
     }));
+}
+
+/// Waits until hub and replica are verified, and then once more: that a cluster becomes fresh touches every entity there, and
+/// a token is beyond that only if it was proven later.
+async fn both_have_proven(scene: &Scene, replica: &RunningHub) -> Result<()> {
+    for _ in 0..2 {
+        scene.fleet.wait_verified_after(scene.cluster_name(), unix_ms()).await?;
+        proven_after(scene, replica, unix_ms()).await?;
+    }
+    Ok(())
 }
 
 /// Waits until a hub has proven what it holds later than `since_unix_ms`.

@@ -1,4 +1,5 @@
-//! Several agents of one cluster: two of one scope, of which a Lease lets one publish; and one for each of two namespaces.
+//! Several agents of one cluster: two of one scope, of which a Lease lets one publish; and one for each of two namespaces,
+//! beside one for what has no namespace.
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -61,10 +62,13 @@ fn each_of_two_namespaces_has_an_agent() {
             let flags = ["--scope", scope, "--namespace", &home.namespace];
             home.start_agent(&mut fleet, scope, &flags).await?;
         }
+        // What has no namespace is a scope of its own.
+        let flags = ["--scope", "cluster", "--kinds", "nodes,namespaces"];
+        one.start_agent(&mut fleet, "cluster", &flags).await?;
         let cluster = one.cluster.name();
-        wait_for("both scopes to be heard", SOON, async || {
+        wait_for("all scopes to be heard", SOON, async || {
             let seen = fleet.cluster(cluster).await?.context("unknown")?;
-            Ok((seen.scopes.len() == 2).then_some(()))
+            Ok((seen.scopes.len() == 3).then_some(()))
         })
         .await?;
         fleet.wait_fresh(cluster).await?;
@@ -86,7 +90,7 @@ fn each_of_two_namespaces_has_an_agent() {
         let fresh = seen.scopes.iter().filter(|scope| {
             scope.freshness.as_ref().is_some_and(|it| it.state() == FreshnessState::Fresh)
         });
-        ensure!(fresh.map(|scope| &scope.scope).eq(["other"]), "{:?}", seen.scopes);
+        ensure!(fresh.map(|scope| &scope.scope).eq(["cluster", "other"]), "{:?}", seen.scopes);
         let steady = fleet.entity(&one.entity(STEADY)).await?.context("it vanished")?;
         let verdict = steady.verdict.unwrap_or_default();
         ensure!(verdict.status() == HealthStatus::Unknown, "{verdict:?}");
