@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::{self, consumer::pull};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use vitals_hub::streams::{StreamArgs, Streams};
 use vitals_runtime::clock::SystemClock;
 use vitals_tests::Process;
 
@@ -68,11 +67,9 @@ async fn publish_bare(
     context: &jetstream::Context,
     messages: &[(String, Bytes)],
 ) -> Result<Published> {
-    let objects = "BENCH=bench.>".parse()?;
-    let (objects_max_mib, history_max_mib, replicas) = (1_024, 16, 1);
-    let args =
-        StreamArgs { objects_streams: vec![objects], objects_max_mib, history_max_mib, replicas };
-    context.create_stream(Streams::new(&args).objects.remove(0)).await?;
+    let ours = context.get_stream("VITALS_OBJECTS").await?.cached_info().config.clone();
+    let (name, subjects) = ("BENCH".to_owned(), vec!["bench.>".to_owned()]);
+    context.create_stream(jetstream::stream::Config { name, subjects, ..ours }).await?;
     stream::iter(messages)
         .map(async |(subject, payload)| {
             // As long as the other.
