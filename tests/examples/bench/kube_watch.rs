@@ -31,9 +31,33 @@ pub(crate) async fn open(
     client: &Client,
     path: &str,
 ) -> Result<impl Stream<Item = std::io::Result<String>> + use<>> {
-    let get = |query: &str| http::Request::get(format!("{path}?{query}")).body(Vec::new());
-    let list: List = client.request(get("limit=1")?).await.context("list before the watch")?;
-    let from = list.metadata.resource_version;
+    open_from(client, path, &now(client, path).await?).await
+}
+
+/// The version of the newest of what is there.
+pub(crate) async fn now(client: &Client, path: &str) -> Result<String> {
+    let request = http::Request::get(format!("{path}?limit=1")).body(Vec::new())?;
+    let list: List = client.request(request).await.context("list before the watch")?;
+    Ok(list.metadata.resource_version)
+}
+
+/// Watches what changed since a version, until the API server ends the watch: it does so when its reader does not keep up.
+pub(crate) async fn open_from(
+    client: &Client,
+    path: &str,
+    from: &str,
+) -> Result<impl Stream<Item = std::io::Result<String>> + use<>> {
     let query = format!("watch=1&timeoutSeconds=3600&resourceVersion={from}");
-    Ok(client.request_stream(get(&query)?).await.context("open a watch")?.lines())
+    let request = http::Request::get(format!("{path}?{query}")).body(Vec::new())?;
+    Ok(client.request_stream(request).await.context("open a watch")?.lines())
+}
+
+/// The version of the object of an event.
+pub(crate) fn version(line: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Event {
+        object: List,
+    }
+    let event: Event = serde_json::from_str(line).context("read a watch event")?;
+    Ok(event.object.metadata.resource_version)
 }

@@ -9,8 +9,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
+use kube::Client;
 use tokio::task::JoinSet;
 use vitals_proto::{kind::Kind, token};
 
@@ -43,7 +44,7 @@ struct Counts {
 /// What passes by.
 pub(crate) struct Traffic {
     counts: Arc<Mutex<Counts>>,
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
 }
 
 impl Traffic {
@@ -52,20 +53,9 @@ impl Traffic {
         let counts = Arc::new(Mutex::new(Counts::default()));
         let mut readers = JoinSet::new();
         for kind in Kind::KNOWN {
-            let watch = kube_watch::open(&landscape.client, &kube_watch::path(&kind)).await?;
-            let counts = Arc::clone(&counts);
-            readers.spawn(async move {
-                let mut watch = std::pin::pin!(watch);
-                while let Some(Ok(line)) = watch.next().await {
-                    let mut counts = counts.lock().unwrap();
-                    let count = counts.kinds.entry(kind.clone()).or_default();
-                    count.events += 1;
-                    count.json_bytes += line.len() + 1;
-                    if counts.samples.len() < SAMPLES_MAX {
-                        counts.samples.push((kind.clone(), line));
-                    }
-                }
-            });
+            let (client, counts) = (landscape.cluster.client().await?, Arc::clone(&counts));
+            let from = kube_watch::now(&client, &kube_watch::path(&kind)).await?;
+            readers.spawn(async move { follow(&client, kind, from, &counts).await.unwrap() });
         }
         let nats = async_nats::connect(landscape.fleet.nats.url()).await?;
         let mut messages = nats.subscribe("vitals.v1.object.>").await?;
@@ -83,11 +73,19 @@ impl Traffic {
                 count.nats_bytes += message.length;
             }
         });
-        Ok(Self { counts, _readers: readers })
+        Ok(Self { counts, readers })
     }
 
     /// What was counted. Gives some of the events.
-    pub(crate) async fn report(self, table: &mut Table, landscape: &Landscape) -> Result<Samples> {
+    pub(crate) async fn report(
+        mut self,
+        table: &mut Table,
+        landscape: &Landscape,
+    ) -> Result<Samples> {
+        if let Some(ended) = self.readers.try_join_next() {
+            ended.context("a reader ended")?;
+            bail!("a reader ended");
+        }
         let counts = std::mem::take(&mut *self.counts.lock().unwrap());
         let mut all = Count::default();
         for (kind, count) in &counts.kinds {
@@ -110,6 +108,29 @@ impl Traffic {
             nats,
         ));
         Ok(counts.samples)
+    }
+}
+
+/// Counts the events of a kind, over as many watches as it takes.
+async fn follow(
+    client: &Client,
+    kind: Kind,
+    mut from: String,
+    counts: &Mutex<Counts>,
+) -> Result<()> {
+    let path = kube_watch::path(&kind);
+    loop {
+        let mut watch = std::pin::pin!(kube_watch::open_from(client, &path, &from).await?);
+        while let Some(Ok(line)) = watch.next().await {
+            from = kube_watch::version(&line)?;
+            let mut counts = counts.lock().unwrap();
+            let count = counts.kinds.entry(kind.clone()).or_default();
+            count.events += 1;
+            count.json_bytes += line.len() + 1;
+            if counts.samples.len() < SAMPLES_MAX {
+                counts.samples.push((kind.clone(), line));
+            }
+        }
     }
 }
 

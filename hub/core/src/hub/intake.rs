@@ -257,8 +257,8 @@ impl Hub {
         let Ok(envelope) = Envelope::parse(payload) else { return };
         let is_tombstone = matches!(envelope.state, State::Tombstone(_));
         let Ok(scope) = envelope.scope.parse() else { return };
-        if let Some(state) = self.scope_mut(key.cluster(), &scope).filter(|_| !is_tombstone) {
-            state.unstreamed.haunt(subject, Digest::of(subject, payload));
+        if let Some(cluster) = self.clusters.get_mut(key.cluster()).filter(|_| !is_tombstone) {
+            cluster.haunt(&scope, subject, Digest::of(subject, payload));
         }
     }
 

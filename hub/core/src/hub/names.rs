@@ -52,6 +52,9 @@ impl Hub {
                 Err(Refusal::OtherCluster)
             }
             Claim::Takes => {
+                for held in self.store.objects(name) {
+                    cluster.haunt(held.scope(), &subject::object(&held.key()), held.digest());
+                }
                 cluster.begin_anew();
                 self.counters.names_taken += 1;
                 self.stirred.insert(name.clone());
@@ -118,10 +121,8 @@ impl Hub {
             };
             for key in foreign {
                 // The stream still has it: its agent is asked to bury it there.
-                if let Some(held) = self.store.get(&key)
-                    && let Some(scope) = cluster.scope_mut(held.scope())
-                {
-                    scope.unstreamed.haunt(&subject::object(&key), held.digest());
+                if let Some(held) = self.store.get(&key) {
+                    cluster.haunt(held.scope(), &subject::object(&key), held.digest());
                 }
                 self.store.remove(&key);
                 self.picture.remove(&key, None, &at);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vitals_proto::{
+    digest::Digest,
     identity::{ClusterName, ObjectKey, Scope, Uid},
     kind::Kind,
     v1::{self, FreshnessState},
@@ -13,6 +14,7 @@ use super::{
     freshness::{self, Judged, Seen},
     identity::Identity,
     scope::{ScopeState, Verified},
+    unstreamed::Unstreamed,
 };
 use crate::{freshness::ClusterFreshness, position::StreamName, time::Time};
 
@@ -29,6 +31,8 @@ pub(crate) struct ClusterState {
     pub(crate) identity: Identity,
     pub(crate) clock: ClusterClock,
     scopes: BTreeMap<Scope, ScopeState>,
+    /// What the stream has of scopes that were not heard of since: of another cluster that had the name, or of this one.
+    left: BTreeMap<Scope, Unstreamed>,
     /// What others said under its name, until all was read once and it is decided whose the name is.
     beside: BTreeMap<Uid, Beside>,
     /// Scopes of which one took over an object of the other.
@@ -64,6 +68,7 @@ impl ClusterState {
             identity: Identity::default(),
             clock: ClusterClock::default(),
             scopes: BTreeMap::new(),
+            left: BTreeMap::new(),
             beside: BTreeMap::new(),
             overlaps: BTreeSet::new(),
             stream,
@@ -91,15 +96,28 @@ impl ClusterState {
             if self.scopes.len() >= SCOPES_MAX {
                 return None;
             }
-            self.scopes.insert(scope.clone(), ScopeState::new(at));
+            let mut state = ScopeState::new(at);
+            state.unstreamed = self.left.remove(scope).unwrap_or_default();
+            self.scopes.insert(scope.clone(), state);
         }
         self.scopes.get_mut(scope)
     }
 
-    /// Another cluster took the name: nothing that was said before is of it.
+    /// Another cluster took the name: nothing that was said before is of it. The stream still has it.
     pub(crate) fn begin_anew(&mut self) {
-        self.scopes.clear();
+        for (scope, state) in std::mem::take(&mut self.scopes) {
+            self.left.insert(scope, state.unstreamed);
+        }
         self.clock = ClusterClock::default();
+    }
+
+    /// The stream has something that does not exist as far as is known: that scope's agent is to be asked, once it speaks.
+    pub(crate) fn haunt(&mut self, scope: &Scope, subject: &str, digest: Digest) {
+        if let Some(state) = self.scopes.get_mut(scope) {
+            state.unstreamed.haunt(subject, digest);
+        } else if self.left.contains_key(scope) || self.left.len() < SCOPES_MAX {
+            self.left.entry(scope.clone()).or_default().haunt(subject, digest);
+        }
     }
 
     /// One scope took over an object of the other. Gives the two where that is news.
