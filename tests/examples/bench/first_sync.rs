@@ -68,18 +68,18 @@ async fn publish_bare(
     messages: &[(String, Bytes)],
 ) -> Result<Published> {
     let ours = context.get_stream("VITALS_OBJECTS").await?.cached_info().config.clone();
-    let (name, subjects) = ("BENCH".to_owned(), vec!["bench.>".to_owned()]);
+    let (name, subjects) = ("BENCH".to_owned(), vec!["vbench.>".to_owned()]);
     context.create_stream(jetstream::stream::Config { name, subjects, ..ours }).await?;
     stream::iter(messages)
         .map(async |(subject, payload)| {
             // As long as the other.
-            let subject = format!("bench{}", &subject["bench".len()..]);
+            let subject = format!("vbench{}", &subject["vitals".len()..]);
             anyhow::Ok(context.publish(subject, payload.clone()).await?.await?)
         })
         .buffer_unordered(IN_FLIGHT_MAX)
         .try_for_each(async |_| Ok(()))
         .await?;
-    let published = read(context, "BENCH", "bench.>", 0).await?;
+    let published = read(context, "BENCH", "vbench.>", 0).await?;
     context.delete_stream("BENCH").await?;
     ensure!(published.messages.len() == messages.len(), "messages are missing");
     Ok(published)
