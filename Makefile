@@ -6,7 +6,7 @@
 help: ## Show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-up: ## Start Vitals on your current kubeconfig; without one, on a Kubernetes that is built for it (10 minutes, once)
+up: ## Start Vitals on your current kubeconfig; without one, on a Kubernetes that is built for it (7 minutes more, once)
 	cargo build --release --locked --bins -p vitals -p vitals-tests
 	@if target/release/vitals up --dry-run; then exec target/release/vitals up; \
 	else exec target/release/vitals-testbed up -- target/release/vitals up; fi
@@ -27,7 +27,7 @@ lint: ## Check formatting, lints and links in docs
 	cargo clippy --workspace --locked --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings --allow rustdoc::private_intra_doc_links" cargo doc --workspace --locked --no-deps --document-private-items --quiet
 
-testbed: ## Build the tests' Kubernetes ahead of the tests (6 minutes on two cores, once)
+testbed: ## Build the tests' Kubernetes ahead of the tests (7 minutes on two cores, once)
 	cargo build --workspace --locked --bins
 	@test "$$VITALS_SKIP_CLUSTER_TESTS" = 1 || target/debug/vitals-testbed build
 
