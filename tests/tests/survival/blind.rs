@@ -11,7 +11,7 @@ use vitals_proto::v1::{Cluster, Entity, FreshnessState, HealthStatus};
 use vitals_tests::fleet::{Fleet, SOON, Told};
 use vitals_tests::{Nats, TcpProxy, cluster_test, objects, pod_status, wait_for};
 
-use crate::scene::{AGENT, Home, Scene, pinned, took, unix_ms};
+use crate::scene::{AGENT, Home, Scene, millis, pinned, took, unix_ms};
 use crate::truth::{BROKEN, CRASHES, STEADY};
 
 /// Whatever is not seen any more is said to be so within this. Milliseconds.
@@ -158,8 +158,7 @@ impl<'a> Fault<'a> {
         took(&format!("{reason} was told after"), *since);
         // By the hub's own clock, so that how busy the machine is counts less.
         let said_at = seen.freshness.and_then(|it| it.since).context("since when")?;
-        let later_ms =
-            said_at.seconds * 1_000 + i64::from(said_at.nanos) / 1_000_000 - since_unix_ms;
+        let later_ms = millis(said_at) - since_unix_ms;
         ensure!(later_ms <= TOLD_WITHIN_MS, "{reason} was told only after {later_ms} ms");
         for (name, known) in [(STEADY, HealthStatus::Healthy), (BROKEN, HealthStatus::Degraded)] {
             let reference = scene.home.entity(name);

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::api::Api;
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vitals_proto::v1::{Entity, EntityFilter};
@@ -180,6 +181,11 @@ pub(crate) fn pinned(mut deployment: Value) -> Value {
 /// The time by the clock of this machine, which is the broker's too. Milliseconds since the Unix epoch.
 pub(crate) fn unix_ms() -> i64 {
     SystemClock.unix_ms()
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn millis(at: Timestamp) -> i64 {
+    at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000
 }
 
 /// Says how long something took, for people: no test depends on it.

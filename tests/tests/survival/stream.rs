@@ -8,12 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::{self, stream::Config};
 use futures::TryStreamExt as _;
-use prost_types::Timestamp;
 use tokio::time::Instant;
 use vitals_proto::v1::{FreshnessState, ObjectFilter};
 use vitals_tests::{cluster_test, objects, wait_for};
 
-use crate::scene::{Scene, took, unix_ms};
+use crate::scene::{Scene, millis, took, unix_ms};
 
 const STREAM: &str = "VITALS_OBJECTS";
 
@@ -96,10 +95,6 @@ async fn is_all_in_the_stream(scene: &Scene) -> Result<()> {
     scene.fleet.hub_process().restart().await?;
     scene.fleet.wait_fresh(scene.cluster_name()).await?;
     scene.end().await
-}
-
-fn millis(at: Timestamp) -> i64 {
-    at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000
 }
 
 /// The stream, as another client sees it.

@@ -77,7 +77,7 @@ impl Hub {
         }
         let is_doubted = of.is_doubted();
         let lacking = match reading {
-            Reading::Whole | Reading::Holed => self.lacking(&cluster, &scope, &differing, now),
+            Reading::Whole | Reading::Holed => self.lacking(&cluster, &scope, now),
             Reading::Snapshot => BTreeSet::new(),
         };
         // While it is not decided whose the name is, what is held is of several: its agent would bury what it does not know.
@@ -89,22 +89,18 @@ impl Hub {
     }
 
     /// The buckets that are equal, but of which the stream lacks something.
-    fn lacking(
-        &mut self,
-        cluster: &ClusterName,
-        scope: &Scope,
-        differing: &[u8],
-        now: Time,
-    ) -> BTreeSet<u8> {
+    fn lacking(&mut self, cluster: &ClusterName, scope: &Scope, now: Time) -> BTreeSet<u8> {
         let state = self.clusters.get_mut(cluster).and_then(|state| state.scope_mut(scope));
         let Some(state) = state.filter(|state| !state.unstreamed.is_empty()) else {
             return BTreeSet::new();
         };
+        // What is held since, of whichever scope, is there again.
+        state.unstreamed.lay_all(|key| self.store.get(key).is_some());
         let of_scope = self.store.objects(cluster).filter(|held| held.scope() == scope);
         let lacking = of_scope.filter(|held| !held.is_streamed());
         state.unstreamed.set_buckets(&lacking.map(|held| held.bucket()).collect());
         let mut due = state.unstreamed.due(now);
-        due.retain(|bucket| state.comparison.is_equal(*bucket) && !differing.contains(bucket));
+        due.retain(|bucket| state.comparison.is_equal(*bucket));
         due
     }
 

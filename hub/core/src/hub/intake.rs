@@ -190,6 +190,7 @@ impl Hub {
         self.uncount(key, held);
         if let Some(state) = self.scope_mut(key.cluster(), scope) {
             state.sums.add(key.kind(), bucket, digest);
+            state.unstreamed.lay(message.subject);
         }
         let Envelope { epoch, counter, observed_at_unix_ms, resource_version, .. } = *envelope;
         let message_bytes = message.payload.len();
@@ -208,9 +209,6 @@ impl Hub {
                 content,
             },
         );
-        if let Some(state) = self.scope_mut(key.cluster(), scope) {
-            state.unstreamed.lay(message.subject);
-        }
         self.counters.applied += 1;
         self.counters.opaque += u64::from(content == Content::Opaque);
         self.picture.upsert(key, decoded.as_ref(), at, *now);

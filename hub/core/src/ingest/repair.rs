@@ -9,8 +9,7 @@ use vitals_proto::{
     digest::Place,
     identity::{ClusterName, Epoch, Scope},
     limits::REPAIR_HELD_MAX,
-    subject::{self, Published},
-    v1,
+    subject, v1,
 };
 
 use super::unstreamed::Unstreamed;
@@ -83,11 +82,6 @@ fn named(store: &Store, asked: Asked<'_>, buckets: &BTreeSet<u8>) -> BTreeMap<u8
     for bucket in asked.streamed.lacking {
         let Some(objects) = named.get_mut(bucket) else { continue };
         for (subject, digest) in asked.streamed.unstreamed.ghosts(*bucket) {
-            // What is held since, of whichever scope, is there again.
-            let Ok(Published::Object(key)) = Published::parse(subject) else { continue };
-            if store.get(&key).is_some() {
-                continue;
-            }
             let (subject, digest) = (subject.to_owned(), digest.to_wire().to_vec().into());
             objects.push((Place::of(&subject), v1::HeldObject { subject, digest }));
         }

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use vitals_proto::digest::{Digest, Place};
+use vitals_proto::{
+    digest::{Digest, Place},
+    identity::ObjectKey,
+    subject::Published,
+};
 
 use crate::time::Time;
 
@@ -59,6 +63,14 @@ impl Unstreamed {
     /// The stream has another message of it now.
     pub(crate) fn lay(&mut self, subject: &str) {
         self.ghosts.remove(subject);
+    }
+
+    /// The same for all objects that are held.
+    pub(crate) fn lay_all(&mut self, is_held: impl Fn(&ObjectKey) -> bool) {
+        self.ghosts.retain(|subject, _| match Published::parse(subject) {
+            Ok(Published::Object(key)) => !is_held(&key),
+            Ok(Published::Heartbeat(..)) | Err(_) => false,
+        });
     }
 
     /// The buckets to be asked for.
