@@ -160,7 +160,7 @@ fn kills_during_changes_leave_no_difference() {
                 agent.process.restart().await?;
             }
         }
-        mirror.wait_true().await?;
+        mirror.wait_repaired().await?;
         Ok(())
     });
 }

@@ -127,26 +127,35 @@ impl Mirror {
     }
 
     pub(crate) async fn wait_true_of(&self, kinds: &[Kind]) -> Result<Snapshot> {
-        wait_for("the stream to be the cluster", SOON * 2, async || {
-            let truth = self.truth(kinds).await?;
-            let snapshot = self.snapshot().await?;
-            let facts = snapshot.facts();
-            for (subject, want) in &truth {
-                let found = facts
-                    .get(subject.as_str())
-                    .with_context(|| format!("{subject} is not there"))?;
-                ensure!(*found == want, "{subject} differs: {found:?}\nshould be {want:?}");
-            }
-            let stranger = facts.keys().find(|subject| !truth.contains_key(**subject));
-            if let Some(stranger) = stranger {
-                let said = snapshot.changes.get(*stranger).map(|(change, _)| change);
-                let said_by = said.map(|change| (change.epoch, change.counter));
-                bail!("{stranger} does not exist, and is said to by {said_by:?}");
-            }
-            snapshot.check_sums(kinds)?;
-            Ok(Some(snapshot))
+        wait_for("the stream to be the cluster", SOON * 2, async || self.compare(kinds).await).await
+    }
+
+    /// As [`Mirror::wait_true`], with repairs: what was deleted while no agent ran is buried when a hub asks, and not before.
+    pub(crate) async fn wait_repaired(&self) -> Result<Snapshot> {
+        wait_for("the stream to be repaired", SOON * 2, async || {
+            self.repair().await?;
+            self.compare(&Kind::KNOWN).await
         })
         .await
+    }
+
+    async fn compare(&self, kinds: &[Kind]) -> Result<Option<Snapshot>> {
+        let truth = self.truth(kinds).await?;
+        let snapshot = self.snapshot().await?;
+        let facts = snapshot.facts();
+        for (subject, want) in &truth {
+            let found =
+                facts.get(subject.as_str()).with_context(|| format!("{subject} is not there"))?;
+            ensure!(*found == want, "{subject} differs: {found:?}\nshould be {want:?}");
+        }
+        let stranger = facts.keys().find(|subject| !truth.contains_key(**subject));
+        if let Some(stranger) = stranger {
+            let said = snapshot.changes.get(*stranger).map(|(change, _)| change);
+            let said_by = said.map(|change| (change.epoch, change.counter));
+            bail!("{stranger} does not exist, and is said to by {said_by:?}");
+        }
+        snapshot.check_sums(kinds)?;
+        Ok(Some(snapshot))
     }
 
     /// What a hub does: asks to repair every bucket in which the stream is not what the heartbeat says.
