@@ -46,6 +46,9 @@ pub struct Left {
     token: Position,
     as_of: Time,
     scopes: BTreeSet<String>,
+    /// What it has seen was not proven: see [`Replica::is_proven`]. A hub also gives tokens while a scope was never verified
+    /// for long, and then the digest tells too.
+    unproven: bool,
 }
 
 struct Attached {
@@ -340,12 +343,32 @@ impl Replica {
     }
 
     /// A subscriber leaves with what it has seen; nobody can who was given no token to resume from.
-    pub fn leave(&self, now: i64) -> Option<Left> {
+    pub fn leave(&self, now: i64, lost_at: Option<i64>) -> Option<Left> {
         let at = Time::from_unix_ms(now);
         let (token, as_of) = (self.hub.token_position(at), at);
         let scopes = self.scopes(now);
         let given = token != Position::default();
-        given.then(|| Left { entities: self.entities(), token, as_of, scopes })
+        let never_verified = self.states(now).contains(&v1::FreshnessState::Unverified);
+        let unproven = never_verified || !self.is_proven(now, lost_at);
+        given.then(|| Left { entities: self.entities(), token, as_of, scopes, unproven })
+    }
+
+    /// All was verified since the broker lost something. Of that, a replica may have read what another had not yet, and only the
+    /// digest in `synced` tells a subscriber who comes from the one to the other.
+    fn is_proven(&self, now: i64, lost_at: Option<i64>) -> bool {
+        let clusters = self.hub.clusters(Time::from_unix_ms(now));
+        lost_at.is_none_or(|lost_at| {
+            clusters.iter().all(|cluster| {
+                cluster.verified_at.as_ref().map(Time::from_wire)
+                    > Some(Time::from_unix_ms(lost_at))
+            })
+        })
+    }
+
+    fn states(&self, now: i64) -> Vec<v1::FreshnessState> {
+        let clusters = self.hub.clusters(Time::from_unix_ms(now));
+        let state = |cluster: v1::Cluster| cluster.freshness.unwrap_or_default().state();
+        clusters.into_iter().map(state).collect()
     }
 
     fn scopes(&self, now: i64) -> BTreeSet<String> {
@@ -355,14 +378,18 @@ impl Replica {
 
     /// Law 5: who resumes here sees what a fresh snapshot shows. Where both sides say that a cluster is not fresh, the view
     /// may differ in that alone, since it moves with time and not with the stream; the digest in `synced` tells the client.
-    pub fn resume(&self, left: &Left, now: i64) -> Result<Resumed, Violation> {
-        let Left { entities, token, as_of, scopes } = left;
+    pub fn resume(
+        &self,
+        left: &Left,
+        now: i64,
+        lost_at: Option<i64>,
+    ) -> Result<Resumed, Violation> {
+        let Left { entities, token, as_of, scopes, unproven } = left;
         // A stream that lost a heartbeat and what it spoke of leaves a new hub without a trace of that scope, until its agent
         // speaks again, and one of an agent that then fell silent is not proven. Only the digest shows it.
-        let is_fresh_here = self.hub.clusters(Time::from_unix_ms(now)).iter().all(|cluster| {
-            cluster.freshness.as_ref().map(v1::Freshness::state) == Some(v1::FreshnessState::Fresh)
-        });
-        if !scopes.is_subset(&self.scopes(now)) || !is_fresh_here {
+        let all_fresh = self.states(now).iter().all(|it| *it == v1::FreshnessState::Fresh);
+        let is_proven = !unproven && all_fresh && self.is_proven(now, lost_at);
+        if !scopes.is_subset(&self.scopes(now)) || !is_proven {
             return Ok(Resumed::Anew);
         }
         match self.hub.may_resume(token, *as_of, Time::from_unix_ms(now)) {

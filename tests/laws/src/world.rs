@@ -113,8 +113,8 @@ pub struct World {
     spoken: Vec<Spoken>,
     left: Option<Left>,
     calm: bool,
-    /// The broker lost something that nobody can have noticed.
-    lost: bool,
+    /// When the broker last lost something that nobody can have noticed, by its clock.
+    lost_at: Option<i64>,
     /// How often a token was taken.
     pub resumes_served: usize,
 }
@@ -136,7 +136,7 @@ impl World {
             spoken: Vec::new(),
             left: None,
             calm: false,
-            lost: false,
+            lost_at: None,
             resumes_served: 0,
         };
         for (number, namespace) in PROCESSES.iter().enumerate() {
@@ -203,7 +203,7 @@ impl World {
             Step::RollBack => self.broker.roll_back(),
             Step::Recreate => self.broker.recreate(),
             Step::Lose(percent) => {
-                self.lost = true;
+                self.lost_at = Some(self.broker_now());
                 let chance = &mut self.chance;
                 self.broker.lose(|_| chance.percent(u64::from(*percent)));
             }
@@ -309,12 +309,12 @@ impl World {
     }
 
     fn leave(&mut self, number: usize) {
-        self.left = self.replicas[number].leave(self.broker_now());
+        self.left = self.replicas[number].leave(self.broker_now(), self.lost_at);
     }
 
     fn resume(&mut self, number: usize) -> Result<(), Violation> {
         let Some(left) = &self.left else { return Ok(()) };
-        match self.replicas[number].resume(left, self.broker_now())? {
+        match self.replicas[number].resume(left, self.broker_now(), self.lost_at)? {
             Resumed::Served => self.resumes_served += 1,
             Resumed::Waits | Resumed::Anew => {}
         }
@@ -337,7 +337,7 @@ impl World {
         for _ in 0..HEALED_AFTER_MS / SLICE_MS {
             self.pass()?;
         }
-        if !self.lost && !self.replicas.iter().any(|replica| replica.deceived) {
+        if self.lost_at.is_none() && !self.replicas.iter().any(|replica| replica.deceived) {
             self.check_stream()?;
         }
         // A hub that has just read it all is the measure of what the others say.

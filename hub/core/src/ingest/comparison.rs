@@ -2,7 +2,8 @@
 //!
 //! Behind the epochs: only heartbeats of the current epoch come here. A bucket whose sums are equal holds what the cluster has
 //! as of that heartbeat. From that follows up to when each *kind* is verified: the oldest of its 256 buckets, where only
-//! equalities count that the kind took part in, so those since it has been complete.
+//! equalities count that the kind took part in, so those since it has been complete. Before and after is the order of the
+//! heartbeats themselves: two of them may have been stored at one time, and the broker's clock may be set back.
 //!
 //! A bucket that differs is repaired only when the difference is no artefact of reading: a hub a few milliseconds behind sees a
 //! heartbeat that counts a value which its successor has already replaced in the stream. Either nothing was skipped, or the
@@ -41,11 +42,15 @@ pub(crate) struct Comparison {
     buckets: Vec<Bucket>,
     kinds: BTreeMap<Kind, KindCover>,
     differing: u32,
+    /// Heartbeats that were judged.
+    judged: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// The last heartbeat at which the sums were equal.
+    /// The last heartbeat at which the sums were equal: the how manieth it was, from 1; 0 for never.
+    matched: u64,
+    /// When that was.
     matched_at: Time,
     differed: bool,
     ask_after: Time,
@@ -54,8 +59,8 @@ struct Bucket {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct KindCover {
-    /// Since when its objects count in every comparison.
-    covered_since: Option<Time>,
+    /// The how manieth heartbeat it was from which on its objects count in every comparison.
+    covered_since: Option<u64>,
     verified_at: Option<Time>,
 }
 
@@ -72,9 +77,14 @@ pub(crate) enum Reading {
 
 impl Default for Comparison {
     fn default() -> Self {
-        let never =
-            Bucket { matched_at: Time::MIN, differed: false, ask_after: Time::MIN, asks: 0 };
-        Self { buckets: vec![never; BUCKETS], kinds: BTreeMap::new(), differing: 0 }
+        let never = Bucket {
+            matched: 0,
+            matched_at: Time::MIN,
+            differed: false,
+            ask_after: Time::MIN,
+            asks: 0,
+        };
+        Self { buckets: vec![never; BUCKETS], kinds: BTreeMap::new(), differing: 0, judged: 0 }
     }
 }
 
@@ -88,7 +98,8 @@ impl Comparison {
         reading: Reading,
     ) -> Vec<u8> {
         let covered = covered_kinds(heartbeat);
-        self.cover(&covered, at);
+        self.judged += 1;
+        self.cover(&covered);
         let Some(theirs) = Sums::from_wire(&heartbeat.bucket_sums) else { return Vec::new() };
         if covered.is_empty() {
             return Vec::new();
@@ -100,6 +111,7 @@ impl Comparison {
         for (index, bucket) in (0..=u8::MAX).zip(&mut self.buckets) {
             if differing.next_if_eq(&index).is_none() {
                 *bucket = Bucket {
+                    matched: self.judged,
                     matched_at: bucket.matched_at.max(at),
                     differed: false,
                     ask_after: Time::MIN,
@@ -125,7 +137,7 @@ impl Comparison {
     /// A bucket was equal at the last heartbeat.
     pub(crate) fn is_equal(&self, bucket: u8) -> bool {
         let bucket = self.buckets.get(usize::from(bucket));
-        bucket.is_some_and(|bucket| !bucket.differed && bucket.matched_at != Time::MIN)
+        bucket.is_some_and(|bucket| !bucket.differed && bucket.matched != 0)
     }
 
     /// The agent was asked to repair a bucket.
@@ -168,12 +180,11 @@ impl Comparison {
             bucket.ask_after = bucket.ask_after.min(now);
         }
         for kind in self.kinds.values_mut() {
-            kind.covered_since = kind.covered_since.map(|since| since.min(now));
             kind.verified_at = kind.verified_at.map(|at| at.min(now));
         }
     }
 
-    fn cover(&mut self, covered: &BTreeSet<Kind>, at: Time) {
+    fn cover(&mut self, covered: &BTreeSet<Kind>) {
         for (kind, cover) in &mut self.kinds {
             if !covered.contains(kind) {
                 cover.covered_since = None;
@@ -191,18 +202,18 @@ impl Comparison {
                 None if is_full => continue,
                 None => self.kinds.entry(kind.clone()).or_default(),
             };
-            cover.covered_since.get_or_insert(at);
+            cover.covered_since.get_or_insert(self.judged);
         }
     }
 
     fn verify(&mut self, covered: &BTreeSet<Kind>) {
-        let oldest = self.buckets.iter().map(|bucket| bucket.matched_at).min();
+        let Some(oldest) = self.buckets.iter().min_by_key(|bucket| bucket.matched) else { return };
         for (kind, cover) in &mut self.kinds {
             if covered.contains(kind)
-                && let (Some(oldest), Some(since)) = (oldest, cover.covered_since)
-                && oldest >= since
+                && let Some(since) = cover.covered_since
+                && oldest.matched >= since
             {
-                cover.verified_at = cover.verified_at.max(Some(oldest));
+                cover.verified_at = cover.verified_at.max(Some(oldest.matched_at));
             }
         }
     }

@@ -95,6 +95,20 @@ fn verified_is_the_oldest_bucket() {
 }
 
 #[test]
+fn before_and_after_is_the_order_of_the_heartbeats() {
+    let (mut held, sums) = pods(&["a"]);
+    held.add(&Kind::Node, 7, Digest::of("n", b""));
+    let with_nodes = |state| heartbeat(&[PODS[0].clone(), (Kind::Node, state)], &sums);
+    for (case, next_at) in [("both stored at one time", at(5)), ("the clock was set back", at(3))] {
+        let mut comparison = Comparison::default();
+        comparison.judge(&with_nodes(KindState::Listing), &held, at(5), Reading::Whole);
+        comparison.judge(&with_nodes(KindState::Complete), &held, next_at, Reading::Whole);
+        assert_eq!(comparison.differing(), 1, "{case}");
+        assert_eq!(comparison.verified_at(&Kind::Node), None, "{case}");
+    }
+}
+
+#[test]
 fn a_kind_is_verified_only_by_what_it_took_part_in() {
     let (mut held, sums) = pods(&["a"]);
     held.add(&Kind::Node, 7, Digest::of("n", b""));
