@@ -31,6 +31,6 @@ testbed: ## Build the tests' Kubernetes ahead of the tests (7 minutes on two cor
 	cargo build --workspace --locked --bins
 	@test "$$VITALS_SKIP_CLUSTER_TESTS" = 1 || target/debug/vitals-testbed build
 
-bench: ## Measure, beside baselines in the same run (half an hour; PARTS="read core fan-out cpu cluster" or some of them)
+bench: ## Measure, beside baselines in the same run (half an hour; PARTS="read core fan-out changes memory first-sync propagation" or some)
 	cargo build --release --locked --bins --examples -p vitals -p vitals-agent -p vitals-hub -p vitals-hub-core -p vitals-tests
 	target/release/examples/bench $(PARTS)

@@ -29,8 +29,7 @@ pub struct Fleet {
     /// The broker.
     pub nats: Nats,
     hub: RunningHub,
-    agents: BTreeMap<String, Process>,
-    _agent_ports: Vec<Port>,
+    agents: BTreeMap<String, (Process, Port)>,
     folder: Folder,
 }
 
@@ -91,7 +90,7 @@ impl Fleet {
     pub async fn start_hub(nats: Nats, flags: &[&str]) -> Result<Self> {
         let folder = Folder::new("fleet")?;
         let hub = RunningHub::start("vitals-hub", &nats, &folder, flags).await?;
-        Ok(Self { nats, hub, agents: BTreeMap::new(), _agent_ports: Vec::new(), folder })
+        Ok(Self { nats, hub, agents: BTreeMap::new(), folder })
     }
 
     /// Another replica of the hub, which is gone before the fleet is.
@@ -119,8 +118,7 @@ impl Fleet {
             .args(["--listen", &port.address().to_string()])
             .args(flags);
         let agent = program.start(self.folder.path()).await?;
-        self.agents.insert(name.to_owned(), agent);
-        self._agent_ports.push(port);
+        self.agents.insert(name.to_owned(), (agent, port));
         Ok(())
     }
 
@@ -131,6 +129,15 @@ impl Fleet {
 
     /// An agent's process.
     pub fn agent(&self, name: &str) -> Result<&Process> {
+        Ok(&self.running_agent(name)?.0)
+    }
+
+    /// Where an agent serves metrics.
+    pub fn agent_http(&self, name: &str) -> Result<std::net::SocketAddr> {
+        Ok(self.running_agent(name)?.1.address())
+    }
+
+    fn running_agent(&self, name: &str) -> Result<&(Process, Port)> {
         self.agents.get(name).with_context(|| format!("no agent {name}"))
     }
 

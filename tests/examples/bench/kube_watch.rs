@@ -1,7 +1,7 @@
 //! A bare watch of the API server: the lines as they come, nothing kept.
 
-use anyhow::{Context as _, Result};
-use futures::{AsyncBufReadExt as _, Stream};
+use anyhow::{Context as _, Result, bail};
+use futures::{AsyncBufReadExt as _, Stream, StreamExt as _};
 use kube::Client;
 use serde::Deserialize;
 use vitals_proto::kind::Kind;
@@ -50,6 +50,22 @@ pub(crate) async fn open_from(
     let query = format!("watch=1&timeoutSeconds=3600&resourceVersion={from}");
     let request = http::Request::get(format!("{path}?{query}")).body(Vec::new())?;
     Ok(client.request_stream(request).await.context("open a watch")?.lines())
+}
+
+/// Streams a list, and gives how many objects it has.
+pub(crate) async fn list(client: &Client, path: &str) -> Result<usize> {
+    let query =
+        "watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let request = http::Request::get(format!("{path}?{query}")).body(Vec::new())?;
+    let mut lines = client.request_stream(request).await.context("stream a list")?.lines();
+    let mut count = 0;
+    while let Some(line) = lines.next().await {
+        if line?.starts_with(r#"{"type":"BOOKMARK""#) {
+            return Ok(count);
+        }
+        count += 1;
+    }
+    bail!("a list of {path} ended early")
 }
 
 /// The version of the object of an event.

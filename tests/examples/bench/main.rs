@@ -1,7 +1,8 @@
 //! What Vitals costs and how fast it is, each figure beside a baseline of the same run and its budget (DESIGN.md, section 6).
 //!
-//! `make bench`; with names of parts as arguments of the program only these: `cluster`, `cpu`, `read`, `core`, `fan-out`.
-//! `VITALS_BENCH_DEPLOYMENTS` (1,000) and `VITALS_BENCH_MESSAGES` (500,000) make it smaller.
+//! `make bench`; with names of parts as arguments of the program only these: `read`, `core`, `fan-out` need no cluster;
+//! `changes`, `memory`, `first-sync`, `propagation` are measured on a real one, which is grown for the last three.
+//! `VITALS_BENCH_DEPLOYMENTS` (1,000), `VITALS_BENCH_OBJECTS` (1,000,000) and `VITALS_BENCH_MESSAGES` (500,000) make it smaller.
 //!
 //! A program, not a test: it asserts no speed, since other work on the machine would decide. It says how loaded it was.
 
@@ -29,7 +30,11 @@ use vitals_tests::test;
 
 use table::Table;
 
-const PARTS: [&str; 5] = ["cluster", "cpu", "read", "core", "fan-out"];
+/// Deployments that are rolled out to count what a change costs.
+const CHANGED: usize = 50;
+
+const PARTS: [&str; 7] =
+    ["read", "core", "fan-out", "changes", "memory", "first-sync", "propagation"];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -51,34 +56,51 @@ fn main() {
         if is_wanted("fan-out") {
             Box::pin(programs::fan_out(&mut table)).await?;
         }
-        if is_wanted("cluster") || is_wanted("cpu") {
-            Box::pin(on_a_cluster(&mut table, is_wanted("cluster"))).await?;
+        if ["changes", "memory", "first-sync", "propagation"].into_iter().any(is_wanted) {
+            Box::pin(on_a_cluster(&mut table, is_wanted)).await?;
         }
         println!("\n{table}\n{}", table::machine());
         Ok(())
     });
 }
 
-/// What is measured on a real API server: everything, or only what its objects cost to read.
-async fn on_a_cluster(table: &mut Table, everything: bool) -> Result<()> {
+/// What is measured on a real API server.
+async fn on_a_cluster(table: &mut Table, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
     let deployments = table::setting("VITALS_BENCH_DEPLOYMENTS", 1_000);
     let mut landscape = landscape::Landscape::start().await?;
-    let tenth = if everything { deployments / 10 } else { 20 };
-    let traffic = wire::Traffic::count(&landscape).await?;
-    landscape.grow(tenth).await?;
-    let samples = traffic.report(table, &landscape).await?;
-    cpu::measure(table, &samples)?;
-    if !everything {
-        return Ok(());
+    if is_wanted("changes") {
+        let traffic = wire::Traffic::count(&landscape).await?;
+        landscape.roll_out_smallest(CHANGED).await?;
+        traffic.report(table, "smallest objects that there can be")?;
+        let traffic = wire::Traffic::count(&landscape).await?;
+        landscape.grow(CHANGED).await?;
+        let samples = traffic.report(table, "objects as of a Helm chart")?;
+        cpu::measure(table, &samples)?;
     }
-    memory::at_rest(table, &landscape, "as it grew")?;
-    landscape.grow(deployments).await?;
-    memory::at_rest(table, &landscape, "as it grew")?;
-    first_sync::measure(table, &landscape).await?;
-    memory::at_rest(table, &landscape, "after a restart")?;
-    memory::under_churn(table, &landscape).await?;
-    for rate in [200, 1_000] {
-        propagation::measure(table, &landscape, rate).await?;
+    if is_wanted("memory") {
+        landscape.grow(deployments / 10).await?;
+        memory::at_rest(table, &landscape, "as it grew")?;
     }
-    memory::at_rest(table, &landscape, "after all that")
+    if ["memory", "first-sync", "propagation"].into_iter().any(&is_wanted) {
+        landscape.grow(deployments).await?;
+    }
+    if is_wanted("memory") {
+        memory::at_rest(table, &landscape, "as it grew")?;
+    }
+    if is_wanted("first-sync") {
+        first_sync::measure(table, &landscape).await?;
+    }
+    if is_wanted("memory") {
+        memory::at_rest(table, &landscape, "after a restart")?;
+        memory::under_churn(table, &landscape).await?;
+    }
+    if is_wanted("propagation") {
+        for rate in [200, 1_000] {
+            propagation::measure(table, &landscape, rate).await?;
+        }
+    }
+    if is_wanted("memory") {
+        memory::at_rest(table, &landscape, "after all that")?;
+    }
+    Ok(())
 }

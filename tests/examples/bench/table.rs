@@ -8,6 +8,8 @@ pub(crate) enum Budget {
     Most(f64),
     /// At least so much.
     Least(f64),
+    /// There is none.
+    None,
 }
 
 /// One figure.
@@ -38,6 +40,7 @@ impl fmt::Display for Row {
         let (budget, kept) = match budget {
             Budget::Most(most) => (format!("≤ {most}"), ratio <= most),
             Budget::Least(least) => (format!("≥ {least}"), ratio >= least),
+            Budget::None => return write!(f, "| {what} | {baseline} | {ours} | {ratio:.2} | | |"),
         };
         let kept = if kept { "PASS" } else { "OVER" };
         write!(f, "| {what} | {baseline} | {ours} | {ratio:.2} | {budget} | {kept} |")

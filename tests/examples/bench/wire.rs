@@ -24,6 +24,9 @@ use crate::{
 /// Events that are kept for [`crate::cpu`].
 const SAMPLES_MAX: usize = 2_000;
 
+/// A kind of which there were fewer is left out.
+const EVENTS_MIN: usize = 50;
+
 /// A watch event, and what it is of.
 pub(crate) type Samples = Vec<(Kind, String)>;
 
@@ -77,11 +80,7 @@ impl Traffic {
     }
 
     /// What was counted. Gives some of the events.
-    pub(crate) async fn report(
-        mut self,
-        table: &mut Table,
-        landscape: &Landscape,
-    ) -> Result<Samples> {
+    pub(crate) fn report(mut self, table: &mut Table, of: &str) -> Result<Samples> {
         if let Some(ended) = self.readers.try_join_next() {
             ended.context("a reader ended")?;
             bail!("a reader ended");
@@ -89,11 +88,11 @@ impl Traffic {
         let counts = std::mem::take(&mut *self.counts.lock().unwrap());
         let mut all = Count::default();
         for (kind, count) in &counts.kinds {
-            if count.events < landscape.pods() / 20 || count.messages == 0 {
+            if count.events < EVENTS_MIN || count.messages == 0 {
                 continue;
             }
             let (json, nats) = (count.json_bytes / count.events, count.nats_bytes / count.messages);
-            table.add(row(&format!("{kind}, {} events", count.events), json, nats));
+            table.add(row(&format!("{of}: {kind}, {} events", count.events), json, nats));
             all.events += count.events;
             all.json_bytes += count.json_bytes;
             all.messages += count.messages;
@@ -103,7 +102,7 @@ impl Traffic {
             (all.json_bytes.checked_div(all.events), all.nats_bytes.checked_div(all.events));
         let (json, nats) = json.zip(nats).context("no events")?;
         table.add(row(
-            &format!("all, {} events in {} messages", all.events, all.messages),
+            &format!("{of}: all, {} events in {} messages", all.events, all.messages),
             json,
             nats,
         ));
