@@ -1,6 +1,5 @@
 //! What a watch says, in the words of the core.
 
-use prost::Message as _;
 use vitals_agent_core::input::{self, Deletion, History, Object, ObjectName};
 
 use crate::{
@@ -47,7 +46,7 @@ pub(crate) fn to_core(item: WatchItem) -> input::WatchItem {
 
 fn object(projected: Projected) -> Object {
     let Projected { namespace, name, uid: _, resource_version, facts } = projected;
-    let facts = facts.encode_to_vec().into();
+    let facts = vitals_proto::facts::encode(facts).into();
     Object { name: ObjectName { namespace, name }, resource_version, facts }
 }
 

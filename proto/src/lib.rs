@@ -1,7 +1,7 @@
 //! The contract of Vitals: messages and services on the wire, and the identities in them.
 //!
 //! In the order of the path: [`kind`] and [`identity`] name things, [`token`] makes names safe for NATS, [`subject`] is
-//! where they are published, [`digest`] proves what is held, [`limits`] bounds it all; [`v1`] is generated from
+//! where they are published, [`facts`] are what is said of an object, [`digest`] proves what is held, [`limits`] bounds it all; [`v1`] is generated from
 //! `vitals/v1/*.proto`. [`rule`] names the rules of the protocol that the law tests take away one at a time.
 //!
 //! This crate depends on no other of ours, decides nothing, and does no I/O.
@@ -10,6 +10,7 @@ pub mod kind;
 pub mod identity;
 pub mod token;
 pub mod subject;
+pub mod facts;
 pub mod digest;
 pub mod limits;
 pub mod rule;

@@ -12,12 +12,11 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use prost::Message as _;
 use vitals_hub_core::{
     Time,
     assess::{Reason, assess},
 };
-use vitals_proto::{kind::Kind, v1};
+use vitals_proto::{facts, kind::Kind};
 
 /// When all of them are judged: long after the times in them.
 const NOW: Time = Time::from_unix_s(1_800_000_000);
@@ -48,8 +47,8 @@ fn check(kind: &Kind, file: &Path) -> Result<()> {
     ensure!(manifest["kind"] == kind.title(), "it is a {}", manifest["kind"]);
 
     let projected = vitals_agent::project::project(kind, &serde_json::to_vec(&manifest)?)?;
-    let wire = projected.facts.encode_to_vec();
-    let facts = v1::Facts::decode(wire.as_slice())?;
+    let wire = facts::encode(projected.facts);
+    let facts = facts::decode(&wire)?;
     let assessment = assess(&facts, NOW);
 
     let status = assessment.status.as_str_name().trim_start_matches("HEALTH_STATUS_");

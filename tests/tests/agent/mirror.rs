@@ -85,7 +85,10 @@ impl Mirror {
                     snapshot.heartbeat = Some(v1::Heartbeat::decode(message.payload.clone())?);
                 }
                 subject::Published::Object(_) => {
-                    let change = v1::ObjectChange::decode(message.payload.clone())?;
+                    let mut change = v1::ObjectChange::decode(message.payload.clone())?;
+                    if let Some(v1::object_change::State::Facts(facts)) = &mut change.state {
+                        vitals_proto::facts::lengthen_all(facts);
+                    }
                     snapshot.changes.insert(text, (change, message.payload.to_vec()));
                 }
             }

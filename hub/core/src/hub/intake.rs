@@ -171,7 +171,7 @@ impl Hub {
         if !self.store.admits(key, scope) {
             return Err(Refusal::TooMany);
         }
-        let decoded = facts.and_then(|facts| v1::Facts::decode(facts).ok());
+        let decoded = facts.and_then(|facts| vitals_proto::facts::decode(facts).ok());
         let content = match (facts, &decoded) {
             (Some(facts), Some(_)) => Content::Facts(facts),
             (Some(_), None) | (None, _) => Content::Opaque,

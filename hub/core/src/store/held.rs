@@ -1,6 +1,5 @@
 //! One object as it is held.
 
-use prost::Message as _;
 use vitals_proto::{
     digest::Digest,
     identity::{Epoch, KeyParts, ObjectKey, Scope},
@@ -148,7 +147,11 @@ impl<'a> Held<'a> {
     /// Its facts, decoded; `None` where the content is not understood.
     #[must_use]
     pub fn facts(&self) -> Option<v1::Facts> {
-        if self.record.understood { v1::Facts::decode(self.facts_bytes()).ok() } else { None }
+        if self.record.understood {
+            vitals_proto::facts::decode(self.facts_bytes()).ok()
+        } else {
+            None
+        }
     }
 
     /// The scope whose agent said it.
