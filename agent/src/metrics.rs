@@ -12,6 +12,7 @@ use vitals_proto::{
     identity::{ClusterName, Scope},
     v1,
 };
+use vitals_runtime::nats::{Connection, Connections};
 
 /// Figures of all agents of a process: each family is registered once, whatever the number of agents (OpenMetrics allows no
 /// family twice). Cloning is cheap.
@@ -32,6 +33,7 @@ pub struct Families {
     epoch: Family<Agent, Gauge>,
     api_server_reachable: Family<Agent, Gauge>,
     freezes: Family<Agent, Counter>,
+    connections: Connections,
 }
 
 /// Figures of one agent. Cloning is cheap.
@@ -148,7 +150,9 @@ impl Families {
             epoch,
             api_server_reachable,
             freezes,
+            connections,
         } = self;
+        connections.register(registry);
         let agent = registry.sub_registry_with_prefix("vitals_agent");
         agent.register("published_messages", "Messages handed to NATS", published.clone());
         agent.register("settled_messages", "What became of them", settled.clone());
@@ -193,6 +197,12 @@ impl Families {
             "Times that the process was found to have been frozen",
             freezes.clone(),
         );
+    }
+
+    /// Shows the figures of an agent's connection too.
+    pub(crate) fn show(&self, connection: &Connection, cluster: &ClusterName, scope: &Scope) {
+        let labels = vec![("cluster", cluster.to_string()), ("scope", scope.to_string())];
+        self.connections.add(labels, connection.metrics());
     }
 
     /// Those of one agent.

@@ -83,7 +83,7 @@ pub async fn start(
 ) -> Result<AgentHandle, Error> {
     let families = Families::default();
     families.register(registry);
-    start_beside(config, tasks, registry, &families).await
+    start_beside(config, tasks, &families).await
 }
 
 /// Starts an agent, of which there can be several: `families` are theirs together, and registered once.
@@ -94,7 +94,6 @@ pub async fn start(
 pub async fn start_beside(
     config: AgentConfig,
     tasks: &Tasks,
-    registry: &mut Registry,
     families: &Families,
 ) -> Result<AgentHandle, Error> {
     let AgentConfig { kubernetes, cluster, scope, kinds, lease, nats, watch: settings } = config;
@@ -105,7 +104,7 @@ pub async fn start_beside(
     };
     let connection = Connection::open(&nats, identity).await?;
     let metrics = families.of(&cluster, &scope);
-    register(registry, &connection, &cluster, &scope);
+    families.show(&connection, &cluster, &scope);
     let leadership = if lease == LeaseUse::Off { Leadership::Alone } else { Leadership::Lease };
     let agent = Agent::new(Config {
         cluster: cluster.clone(),
@@ -154,19 +153,6 @@ pub async fn start_beside(
     let receiving = requests::receive(client, cluster.clone(), request_sender, metrics);
     tasks.spawn(task("repair requests"), receiving.instrument(span));
     Ok(AgentHandle { cluster, status, waiting })
-}
-
-/// Shows the figures of the connection.
-fn register(
-    registry: &mut Registry,
-    connection: &Connection,
-    cluster: &ClusterName,
-    scope: &Scope,
-) {
-    let labels = [("cluster", cluster.to_string()), ("scope", scope.to_string())];
-    let labels = labels.map(|(name, value)| (name.into(), value.into()));
-    let registry = registry.sub_registry_with_labels(labels.into_iter());
-    connection.metrics().register(registry);
 }
 
 async fn run_engine(

@@ -19,7 +19,7 @@ use vitals_proto::rule::Rules;
 use vitals_runtime::backoff::Backoff;
 use vitals_runtime::clock::SystemClock;
 use vitals_runtime::http::{self, Endpoints, Readiness};
-use vitals_runtime::nats::{self, Connection, Identity};
+use vitals_runtime::nats::{self, Connection, Connections, Identity};
 use vitals_runtime::tasks::Tasks;
 
 use crate::args::Args;
@@ -154,7 +154,9 @@ impl Metrics {
         self.serve.register(&mut registry);
         self.core.register(&mut registry);
         self.read.register(&mut registry);
-        connection.metrics().register(&mut registry);
+        let connections = Connections::default();
+        connections.register(&mut registry);
+        connections.add(Vec::new(), connection.metrics());
         registry
     }
 }

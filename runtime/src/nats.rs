@@ -9,6 +9,7 @@
 mod args;
 mod denied;
 mod login;
+mod metrics;
 mod state;
 
 use std::fmt;
@@ -21,7 +22,8 @@ use tokio::time::Instant;
 
 pub use args::{NatsArgs, ServerUrl, UrlError};
 pub use login::Secret;
-pub use state::{ConnectionState, Metrics};
+pub use metrics::{Connections, Metrics};
+pub use state::ConnectionState;
 
 use state::Events;
 

@@ -218,7 +218,7 @@ async fn start_agents(
             nats: nats.clone(),
             watch: vitals_agent::watch::Settings::default(),
         };
-        let started = agent::start_beside(config, tasks, &mut registry, &families).await;
+        let started = agent::start_beside(config, tasks, &families).await;
         agents.push(started.map_err(|error| start("an agent", error))?);
     }
     let http = Server::listen(args.agent_http)

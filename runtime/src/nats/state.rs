@@ -3,12 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Event, ServerError};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::denied::Denials;
+use super::metrics::Metrics;
 
 /// Whether there is a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +24,6 @@ pub enum ConnectionState {
     Closed,
 }
 
-/// Figures of one connection.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    connected: Gauge,
-    connects: Counter,
-    slow_consumer_messages: Counter,
-    server_errors: Counter,
-    client_errors: Counter,
-    lame_duck: Counter,
-}
-
 /// Takes the events of one connection.
 #[derive(Debug)]
 pub(super) struct Events {
@@ -45,40 +32,6 @@ pub(super) struct Events {
     /// What the last attempt to connect failed with; empty once connected.
     failure: Mutex<Option<String>>,
     pub(super) denials: Denials,
-}
-
-impl Metrics {
-    /// Shows them. Several connections of one process register in sub-registries with a label each.
-    pub fn register(&self, registry: &mut Registry) {
-        let Self {
-            connected,
-            connects,
-            slow_consumer_messages,
-            server_errors,
-            client_errors,
-            lame_duck,
-        } = self;
-        let nats = registry.sub_registry_with_prefix("vitals_nats");
-        nats.register("connected", "1 while connected to NATS, else 0", connected.clone());
-        nats.register("connects", "Times that a connection to NATS was made", connects.clone());
-        nats.register(
-            "slow_consumer_messages",
-            "Messages dropped by the client because a subscription did not keep up",
-            slow_consumer_messages.clone(),
-        );
-        nats.register(
-            "server_errors",
-            "Errors reported by the server, such as permission violations",
-            server_errors.clone(),
-        );
-        nats.register("client_errors", "Failed attempts to connect", client_errors.clone());
-        nats.register("lame_duck", "Times that the server announced its end", lame_duck.clone());
-    }
-
-    /// Messages that the client dropped because a subscription did not keep up.
-    pub fn slow_consumer_messages(&self) -> u64 {
-        self.slow_consumer_messages.get()
-    }
 }
 
 impl Events {
