@@ -24,7 +24,7 @@ pub(crate) const IN_FLIGHT_MAX: usize = 2_048;
 const IN_FLIGHT_MIN: usize = 16;
 
 /// Most bytes of state held. Full: the shell stops reading the watches. (One more item per kind may still come.)
-pub(crate) const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const HELD_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Names one publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

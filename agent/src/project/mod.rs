@@ -155,7 +155,11 @@ where
     Spec: Deserialize<'de> + Default,
     Status: Deserialize<'de> + Default,
 {
-    let object: Object<Spec, Status> = serde_json::from_slice(json)?;
+    // Checked once as a whole, and not string by string.
+    let object: Object<Spec, Status> = match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text)?,
+        Err(_) => serde_json::from_slice(json)?,
+    };
     let mut metadata = object.metadata.unwrap_or_default();
     let name = metadata.name.take().filter(|name| !name.is_empty()).ok_or(Error::Unnamed)?;
     let namespace = metadata.namespace.take().unwrap_or_default();

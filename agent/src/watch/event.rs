@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
+use memchr::memchr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -56,7 +57,7 @@ impl Lines {
     fn buffered(&mut self) -> Option<Line> {
         loop {
             let unscanned = self.buffer.get(self.scanned..).unwrap_or_default();
-            let Some(end) = unscanned.iter().position(|byte| *byte == b'\n') else {
+            let Some(end) = memchr(b'\n', unscanned) else {
                 self.scanned = self.buffer.len();
                 if self.scanned > LINE_BYTES_MAX {
                     self.buffer.clear();
