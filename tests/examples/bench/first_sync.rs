@@ -26,8 +26,14 @@ use crate::{
 /// Publications of the bare publisher that wait for their acknowledgement.
 const IN_FLIGHT_MAX: usize = 4_000;
 
+/// A round is over in a tenth of a second, and what else the machine does shows in it.
+const ROUNDS: usize = 5;
+
 /// The outbox is as full as it gets when it has not grown for so long.
 const FULL_AFTER: Duration = Duration::from_secs(3);
+
+/// An agent that stops waits for what is in flight.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Listing everything takes seconds.
 const LISTED_WITHIN: Duration = Duration::from_secs(120);
@@ -50,23 +56,47 @@ fn per_second(messages: &[Stored]) -> f64 {
     messages.len() as f64 / span(messages)
 }
 
-/// Restarts the agent, twice.
+/// Restarts the agent, again and again.
 pub(crate) async fn measure(table: &mut Table, landscape: &Landscape) -> Result<()> {
     let context = jetstream::new(async_nats::connect(landscape.fleet.nats.url()).await?);
-    held_back(table, landscape, &context).await?;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let round = held_back(landscape, &context).await?;
+        let Round { ours, bare, .. } = round;
+        eprintln!("ours {ours:.0}/s, bare {bare:.0}/s, ratio {:.2}", ours / bare);
+        rounds.push(round);
+    }
+    rounds.sort_unstable_by(|a, b| (a.ours / a.bare).total_cmp(&(b.ours / b.bare)));
+    let Round { held, bytes, ours, bare, cpu } = &rounds[ROUNDS / 2];
+    table.add(Row {
+        what: format!(
+            "first sync: publishing {held} objects of {bytes} B that were listed, median of {ROUNDS}"
+        ),
+        baseline: format!("{bare:.0}/s bare publisher"),
+        ours: format!("{ours:.0}/s; {:.0} µs of the agent's CPU each", cpu * 1e6),
+        ratio: ours / bare,
+        budget: Budget::Least(0.8),
+    });
     in_life(table, landscape, &context).await
 }
 
+/// What was published, and at which rates.
+struct Round {
+    held: usize,
+    bytes: usize,
+    ours: f64,
+    bare: f64,
+    /// Of the agent for each. Seconds.
+    cpu: f64,
+}
+
 /// All is listed, and waits for the broker.
-async fn held_back(
-    table: &mut Table,
-    landscape: &Landscape,
-    context: &jetstream::Context,
-) -> Result<()> {
+async fn held_back(landscape: &Landscape, context: &jetstream::Context) -> Result<Round> {
     let (agent, nats) = (landscape.agent()?, landscape.fleet.nats.process());
     let hub = landscape.fleet.hub_process();
+    // So that the next one need not wait for its Lease.
+    agent.terminate(STOPPED_WITHIN).await?;
     let since = SystemClock.now();
-    agent.kill().await?;
     hub.freeze().await?;
     nats.freeze().await?;
     agent.restart().await?;
@@ -83,19 +113,14 @@ async fn held_back(
     all.truncate(held);
     let bare = publish_bare(context, &all).await?;
     hub.thaw().await?;
-    let bytes = all.iter().map(|message| message.payload.len()).sum::<usize>() / held;
-    table.add(Row {
-        what: format!("first sync: publishing {held} objects of {bytes} B that were listed"),
-        baseline: format!("{:.0}/s bare publisher", per_second(&bare)),
-        ours: format!(
-            "{:.0}/s; {:.0} µs of the agent's CPU each",
-            per_second(&all),
-            cpu * 1e6 / count as f64
-        ),
-        ratio: per_second(&all) / per_second(&bare),
-        budget: Budget::Least(0.8),
-    });
-    landscape.fleet.wait_verified_after(NAME, SystemClock.unix_ms()).await
+    landscape.fleet.wait_verified_after(NAME, SystemClock.unix_ms()).await?;
+    Ok(Round {
+        held,
+        bytes: all.iter().map(|message| message.payload.len()).sum::<usize>() / held,
+        ours: per_second(&all),
+        bare: per_second(&bare),
+        cpu: cpu / count as f64,
+    })
 }
 
 /// How many objects wait, when no more come.
@@ -145,7 +170,7 @@ async fn in_life(
     context: &jetstream::Context,
 ) -> Result<()> {
     let agent = landscape.agent()?;
-    agent.kill().await?;
+    agent.terminate(STOPPED_WITHIN).await?;
     let bare = list_bare(landscape).await?;
     let (since, begun) = (SystemClock.now(), SystemClock.unix_ms());
     agent.restart().await?;
@@ -183,11 +208,21 @@ async fn list_bare(landscape: &Landscape) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// The same messages, as fast as they are acknowledged.
+/// The same messages, as fast as they are acknowledged, onto a stream that has them from before, as the other had.
 async fn publish_bare(context: &jetstream::Context, messages: &[Stored]) -> Result<Vec<Stored>> {
     let ours = context.get_stream("VITALS_OBJECTS").await?.cached_info().config.clone();
     let (name, subjects) = ("BENCH".to_owned(), vec!["vbench.>".to_owned()]);
     context.create_stream(jetstream::stream::Config { name, subjects, ..ours }).await?;
+    publish_all(context, messages).await?;
+    let since = SystemClock.now();
+    publish_all(context, messages).await?;
+    let published = read(context, "BENCH", "vbench.>", since.as_nanosecond()).await?;
+    context.delete_stream("BENCH").await?;
+    ensure!(published.len() == messages.len(), "messages are missing");
+    Ok(published)
+}
+
+async fn publish_all(context: &jetstream::Context, messages: &[Stored]) -> Result<()> {
     stream::iter(messages)
         .map(async |Stored { subject, payload, .. }| {
             // As long as the other.
@@ -196,11 +231,7 @@ async fn publish_bare(context: &jetstream::Context, messages: &[Stored]) -> Resu
         })
         .buffer_unordered(IN_FLIGHT_MAX)
         .try_for_each(async |_| Ok(()))
-        .await?;
-    let published = read(context, "BENCH", "vbench.>", 0).await?;
-    context.delete_stream("BENCH").await?;
-    ensure!(published.len() == messages.len(), "messages are missing");
-    Ok(published)
+        .await
 }
 
 /// What was stored since then, in the order of the stream.
@@ -232,11 +263,12 @@ async fn read(
     Ok(messages)
 }
 
-/// User and system time of a process.
+/// User and system time of the threads of a process.
 pub(crate) fn cpu_seconds(process: &Process) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
-    let fields: Vec<&str> =
-        stat.rsplit(')').next().context("an empty stat")?.split_whitespace().collect();
-    // In hundredths of a second.
-    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
+    let mut ns = 0.0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", process.pid()))? {
+        let stat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        ns += stat.split(' ').next().context("an empty schedstat")?.parse::<f64>()?;
+    }
+    Ok(ns / 1e9)
 }

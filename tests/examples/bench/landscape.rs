@@ -70,7 +70,7 @@ impl Landscape {
         stream::iter(self.deployments..deployments)
             .map(async |number| {
                 let name = format!("app-{number}");
-                objects::create(&apps, application(&name)).await?;
+                objects::create(&apps, application(&name)?).await?;
                 objects::create(&services, service(&name)).await.map(drop)
             })
             .buffer_unordered(REQUESTS_MAX)
@@ -123,96 +123,11 @@ impl Landscape {
 }
 
 /// A Deployment with what a Helm chart of a web service usually sets.
-fn application(name: &str) -> serde_json::Value {
-    let labels = json!({
-        "app.kubernetes.io/name": "checkout",
-        "app.kubernetes.io/instance": name,
-        "app.kubernetes.io/version": "1.4.2",
-        "app.kubernetes.io/component": "api",
-        "app.kubernetes.io/part-of": "shop",
-        "app.kubernetes.io/managed-by": "Helm",
-        "helm.sh/chart": "checkout-1.4.2",
-    });
-    let probe = |path: &str, period: u32| {
-        json!({
-            "httpGet": { "path": path, "port": "http" },
-            "periodSeconds": period, "timeoutSeconds": 2, "failureThreshold": 3,
-        })
-    };
-    let secret = |key: &str| json!({ "secretKeyRef": { "name": "checkout-database", "key": key } });
-    let container = json!({
-        "name": "checkout",
-        "image": "registry.test/shop/checkout:1.4.2",
-        "imagePullPolicy": "IfNotPresent",
-        "ports": [
-            { "name": "http", "containerPort": 8080, "protocol": "TCP" },
-            { "name": "metrics", "containerPort": 9090, "protocol": "TCP" },
-        ],
-        "env": [
-            { "name": "LOG_LEVEL", "value": "info" },
-            { "name": "DATABASE_HOST", "value": "postgres.shop.svc.cluster.local" },
-            { "name": "DATABASE_USER", "valueFrom": secret("user") },
-            { "name": "DATABASE_PASSWORD", "valueFrom": secret("password") },
-            { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
-            { "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://otel-collector.monitoring:4317" },
-        ],
-        "envFrom": [{ "configMapRef": { "name": "checkout-settings" } }],
-        "resources": {
-            "requests": { "cpu": "100m", "memory": "256Mi" }, "limits": { "memory": "512Mi" },
-        },
-        "startupProbe": probe("/healthz", 2),
-        "livenessProbe": probe("/healthz", 10),
-        "readinessProbe": probe("/ready", 5),
-        "securityContext": {
-            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"] },
-        },
-        "volumeMounts": [
-            { "name": "settings", "mountPath": "/etc/checkout", "readOnly": true },
-            { "name": "tmp", "mountPath": "/tmp" },
-        ],
-    });
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": name,
-            "labels": labels,
-            "annotations": {
-                "meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": "shop",
-            },
-        },
-        "spec": {
-            "replicas": PODS_EACH,
-            "selector": { "matchLabels": {
-                "app.kubernetes.io/name": "checkout", "app.kubernetes.io/instance": name,
-            } },
-            "template": {
-                "metadata": {
-                    "labels": labels,
-                    "annotations": {
-                        "checksum/config":
-                            "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4",
-                        "prometheus.io/scrape": "true", "prometheus.io/port": "9090",
-                    },
-                },
-                "spec": {
-                    "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 1000 },
-                    "containers": [container],
-                    "volumes": [
-                        { "name": "settings", "configMap": { "name": "checkout-settings" } },
-                        { "name": "tmp", "emptyDir": {} },
-                    ],
-                    "topologySpreadConstraints": [{
-                        "maxSkew": 1,
-                        "topologyKey": "kubernetes.io/hostname",
-                        "whenUnsatisfiable": "ScheduleAnyway",
-                        "labelSelector": { "matchLabels": { "app.kubernetes.io/instance": name } },
-                    }],
-                },
-            },
-        },
-    })
+fn application(name: &str) -> Result<serde_json::Value> {
+    let manifest = include_str!("application.yaml").replace("NAME", name);
+    let mut application: serde_json::Value = serde_saphyr::from_str(&manifest)?;
+    application["spec"]["replicas"] = json!(PODS_EACH);
+    Ok(application)
 }
 
 fn service(name: &str) -> serde_json::Value {

@@ -144,10 +144,13 @@ impl Files {
     }
 }
 
+/// Memory is cheaper here than cores: these collect their garbage when the heap has grown to so many per cent more.
+const GOGC: (&str, &str) = ("GOGC", "300");
+
 async fn etcd(ports: &Ports, folder: &Folder) -> Result<Program> {
     let client = format!("http://{}", ports.etcd.address());
     let peer = format!("http://{}", ports.etcd_peer.address());
-    Ok(Program::new("etcd", tools::ensure(Tool::Etcd).await?).args([
+    Ok(Program::new("etcd", tools::ensure(Tool::Etcd).await?).env(GOGC.0, GOGC.1).args([
         format!("--data-dir={}", folder.path().join("etcd-data").display()),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
@@ -163,6 +166,7 @@ async fn etcd(ports: &Ports, folder: &Folder) -> Result<Program> {
 async fn api_server(ports: &Ports, files: &Files, options: &Options) -> Result<Program> {
     let Files { server, account_key, account_public_key, tokens, .. } = files;
     Ok(Program::new("kube-apiserver", tools::ensure(Tool::KubeApiserver).await?)
+        .env(GOGC.0, GOGC.1)
         .args([
             format!("--etcd-servers=http://{}", ports.etcd.address()),
             format!("--secure-port={}", ports.api_server.number()),
