@@ -12,6 +12,7 @@
 mod graves;
 mod judge;
 mod read;
+mod since;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -20,13 +21,14 @@ use std::{
     sync::Arc,
 };
 
+use hashbrown::HashMap;
 use vitals_proto::{
     identity::{ClusterName, EntityRef, ObjectKey},
     rule::{Rule, Rules},
     v1,
 };
 
-use self::graves::Graves;
+use self::{graves::Graves, since::Since};
 pub use crate::entity::derived::Clusters;
 use crate::{
     catalog::{self, Catalog, Definition},
@@ -90,8 +92,8 @@ pub struct Picture {
     definitions_revision: u64,
     pub(crate) membership: Membership,
     freshness: BTreeMap<ClusterName, ClusterFreshness>,
-    judged: BTreeMap<EntityRef, Judged>,
-    dirty: BTreeMap<EntityRef, Dirty>,
+    judged: HashMap<EntityRef, Judged>,
+    dirty: HashMap<EntityRef, Dirty>,
     rechecks: BTreeSet<(Time, EntityRef)>,
     graves: Graves,
 }
@@ -99,8 +101,9 @@ pub struct Picture {
 /// An entity as it was judged last.
 #[derive(Debug)]
 struct Judged {
-    /// Without its revision, which is in `touched`.
-    state: Arc<v1::Entity>,
+    /// Encoded, without its revision, which is in `touched`: it is mostly compared, seldom read, and so a tenth as large.
+    state: Box<[u8]>,
+    since: Since,
     touched: Position,
     recheck_at: Option<Time>,
 }
@@ -139,8 +142,8 @@ impl Picture {
             definitions_revision: 0,
             membership: Membership::new(config.derived),
             freshness: BTreeMap::new(),
-            judged: BTreeMap::new(),
-            dirty: BTreeMap::new(),
+            judged: HashMap::new(),
+            dirty: HashMap::new(),
             rechecks: BTreeSet::new(),
             graves: Graves::default(),
         }
@@ -242,14 +245,16 @@ impl Picture {
         for (_, entity) in due {
             dirty.entry(entity.clone()).or_default();
         }
-        let settled = dirty.into_iter().map(|(entity, dirty)| {
+        let mut dirty: Vec<(EntityRef, Dirty)> = dirty.into_iter().collect();
+        dirty.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let settled = dirty.into_iter().filter_map(|(entity, dirty)| {
             if self.exists(&entity) {
                 self.judge(store, position, now, entity, dirty)
             } else {
                 self.bury(entity, dirty)
             }
         });
-        settled.collect::<Vec<_>>().into_iter().flatten().collect()
+        settled.collect()
     }
 
     /// When the passing of time alone can change a verdict next.
@@ -300,7 +305,7 @@ impl Picture {
 
     /// Touches all that have objects in a cluster, and those registered that could.
     fn touch_cluster(&mut self, cluster: &ClusterName, input: Input<'_>) {
-        let there = self.membership.entities().filter(|(_, members)| members.contains_key(cluster));
+        let there = self.membership.entities().filter(|(_, members)| members.of(cluster).is_some());
         let mut near: BTreeSet<EntityRef> = there.map(|(entity, _)| entity.clone()).collect();
         let missing = self.catalog.running().filter(|definition| {
             let is_nowhere = self.membership.members(&definition.entity).is_none();

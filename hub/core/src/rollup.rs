@@ -25,7 +25,7 @@ use self::tally::{Finding, Tally};
 use crate::{
     assess::Reason,
     freshness::ClusterFreshness,
-    graph::{Graph, ObjectId},
+    graph::{Graph, ids::IdSet},
     store::Store,
     time::Time,
 };
@@ -51,7 +51,7 @@ pub(crate) struct Rolled {
 pub(crate) fn roll_up(
     scene: Scene<'_>,
     cluster: &ClusterName,
-    members: &BTreeSet<ObjectId>,
+    members: &IdSet,
     freshness: Option<&ClusterFreshness>,
 ) -> Rolled {
     let tally = Tally::of(scene, members);

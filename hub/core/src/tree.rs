@@ -29,7 +29,7 @@ impl Picture {
     pub fn tree(&self, entity: &EntityRef) -> Option<v1::GetEntityTreeResponse> {
         let state = self.entity(entity)?;
         let members = self.membership.members(entity).into_iter().flatten();
-        let members: BTreeSet<ObjectId> = members.flat_map(|(_, ids)| ids).copied().collect();
+        let members: BTreeSet<ObjectId> = members.flat_map(|(_, ids)| ids).collect();
         let owned = |id: &ObjectId| self.graph.owners(*id).iter().any(|it| members.contains(it));
         let roots: Vec<ObjectId> = members.iter().filter(|id| !owned(id)).copied().collect();
         // Where owners come round nobody is at the top: what was not reached stands beside it.

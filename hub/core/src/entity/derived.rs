@@ -5,7 +5,7 @@
 //! clusters are kept apart the cluster is added first: `shop_eu-1`. No name of Kubernetes holds `_`, so these stand for
 //! nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use vitals_proto::{
@@ -13,7 +13,7 @@ use vitals_proto::{
     kind::Kind,
 };
 
-use crate::graph::ObjectId;
+use crate::graph::{ObjectId, ids::IdSet};
 
 /// Whether workloads of one name in several clusters are one entity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ struct Name {
 }
 
 /// By kind, the one with the plain name first.
-type Group = BTreeMap<u8, BTreeSet<ObjectId>>;
+type Group = BTreeMap<u8, IdSet>;
 
 /// The place of a kind among those of one name; `None` for kinds from which no entity is derived.
 fn rank(kind: &Kind) -> Option<u8> {
@@ -77,7 +77,7 @@ impl Derived {
         let Some(group) = self.groups.get_mut(&name) else { return Vec::new() };
         let before = group.keys().next().copied();
         if let Some(ids) = group.get_mut(&rank) {
-            ids.remove(&id);
+            ids.remove(id);
             if ids.is_empty() {
                 group.remove(&rank);
             }
@@ -128,5 +128,5 @@ fn renamed(group: &Group, before: Option<u8>, cause: ObjectId) -> Vec<ObjectId> 
     if group.keys().next().copied() == before {
         return Vec::new();
     }
-    group.values().flatten().copied().filter(|id| *id != cause).collect()
+    group.values().flatten().filter(|id| *id != cause).collect()
 }

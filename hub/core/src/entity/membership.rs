@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use vitals_proto::{
     identity::{ClusterName, EntityRef, ObjectKey},
     kind::Kind,
@@ -25,19 +25,59 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    graph::{Graph, ObjectId, labels::Labels, object::Object},
+    graph::{Graph, ObjectId, ids::IdSet, labels::Labels, object::Object},
 };
 
-/// The members of one entity, by cluster.
-pub(crate) type Members = BTreeMap<ClusterName, BTreeSet<ObjectId>>;
+/// The members of one entity, by cluster. A list ordered by cluster: nearly always of one or a few.
+#[derive(Debug, Default)]
+pub(crate) struct Members(Vec<(ClusterName, IdSet)>);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    members: BTreeMap<EntityRef, Members>,
+    members: HashMap<EntityRef, Members>,
     /// By object, ordered.
     claims: Vec<Box<[EntityRef]>>,
     derived: Derived,
+}
+
+impl Members {
+    /// Those in a cluster.
+    pub(crate) fn of(&self, cluster: &ClusterName) -> Option<&IdSet> {
+        self.0.get(self.place(cluster).ok()?).map(|(_, ids)| ids)
+    }
+
+    fn place(&self, cluster: &ClusterName) -> Result<usize, usize> {
+        self.0.binary_search_by(|(held, _)| held.cmp(cluster))
+    }
+
+    fn insert(&mut self, cluster: &ClusterName, id: ObjectId) -> bool {
+        let place = self.place(cluster).unwrap_or_else(|place| {
+            self.0.reserve_exact(1);
+            self.0.insert(place, (cluster.clone(), IdSet::default()));
+            place
+        });
+        self.0.get_mut(place).is_some_and(|(_, ids)| ids.insert(id))
+    }
+
+    fn remove(&mut self, cluster: &ClusterName, id: ObjectId) {
+        let Ok(place) = self.place(cluster) else { return };
+        if let Some((_, ids)) = self.0.get_mut(place) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.0.remove(place);
+            }
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Members {
+    type Item = &'a (ClusterName, IdSet);
+    type IntoIter = std::slice::Iter<'a, (ClusterName, IdSet)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 /// Why an object belongs to an entity.
@@ -52,7 +92,7 @@ pub(crate) struct Explanation {
 
 impl Membership {
     pub(crate) fn new(clusters: Clusters) -> Self {
-        Self { members: BTreeMap::new(), claims: Vec::new(), derived: Derived::new(clusters) }
+        Self { members: HashMap::new(), claims: Vec::new(), derived: Derived::new(clusters) }
     }
 
     /// The members of an entity.
@@ -60,7 +100,7 @@ impl Membership {
         self.members.get(entity)
     }
 
-    /// All entities that have members, ordered.
+    /// All entities that have members, in no order that means anything.
     pub(crate) fn entities(&self) -> impl Iterator<Item = (&EntityRef, &Members)> {
         self.members.iter()
     }
@@ -120,13 +160,8 @@ impl Membership {
                 continue;
             }
             if let Some(members) = self.members.get_mut(&entity) {
-                if let Some(ids) = members.get_mut(cluster) {
-                    ids.remove(&id);
-                    if ids.is_empty() {
-                        members.remove(cluster);
-                    }
-                }
-                if members.is_empty() {
+                members.remove(cluster, id);
+                if members.0.is_empty() {
                     self.members.remove(&entity);
                 }
             }
@@ -134,7 +169,7 @@ impl Membership {
         }
         for entity in &claims {
             let members = self.members.entry(entity.clone()).or_default();
-            if members.entry(cluster.clone()).or_default().insert(id) {
+            if members.insert(cluster, id) {
                 moved.insert(entity.clone());
             }
         }

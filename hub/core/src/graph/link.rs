@@ -3,24 +3,24 @@
 //! Each is made when either end comes, and taken away when an end goes or changes; the object itself is in its place
 //! meanwhile, since its links are found by what it holds.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use vitals_proto::{identity::ClusterName, kind::Kind};
 
-use super::{Graph, ObjectId, index::Index, object::Object};
+use super::{Graph, ObjectId, ids::IdSet, index::Index, object::Object};
 
 /// What can select and be selected in a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
-    pub(super) services: BTreeSet<ObjectId>,
+    pub(super) services: IdSet,
     /// Workloads, by the labels of their template.
-    pub(super) workloads: BTreeSet<ObjectId>,
-    pods: BTreeSet<ObjectId>,
+    pub(super) workloads: IdSet,
+    pods: IdSet,
 }
 
 impl Namespace {
-    fn of_kind(&mut self, kind: &Kind) -> &mut BTreeSet<ObjectId> {
+    fn of_kind(&mut self, kind: &Kind) -> &mut IdSet {
         match kind {
             Kind::Service => &mut self.services,
             Kind::Pod => &mut self.pods,
@@ -58,7 +58,7 @@ impl Graph {
         for owner in &object.owners {
             let key = (object.key.cluster().clone(), owner.uid.clone());
             if let Some(owned) = self.owned.get_mut(&key) {
-                owned.remove(&id);
+                owned.remove(id);
                 if owned.is_empty() {
                     self.owned.remove(&key);
                 }
@@ -76,11 +76,11 @@ impl Graph {
         let place = self.namespaces.entry(place_key).or_default();
         place.of_kind(object.key.kind()).insert(id);
         let pairs: Vec<_> = if is_service {
-            let selects = |it: &&ObjectId| matches(&self.objects, id, **it);
-            place.workloads.iter().chain(&place.pods).filter(selects).map(|it| (id, *it)).collect()
+            let selects = |it: &ObjectId| matches(&self.objects, id, *it);
+            place.workloads.iter().chain(&place.pods).filter(selects).map(|it| (id, it)).collect()
         } else {
-            let selects = |it: &&ObjectId| matches(&self.objects, **it, id);
-            place.services.iter().filter(selects).map(|it| (*it, id)).collect()
+            let selects = |it: &ObjectId| matches(&self.objects, *it, id);
+            place.services.iter().filter(selects).map(|it| (it, id)).collect()
         };
         for (service, backend) in pairs {
             self.selected.entry(service).or_default().insert(backend);
@@ -92,15 +92,15 @@ impl Graph {
         let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
         let Some(place_key) = place(object) else { return };
         if let Some(place) = self.namespaces.get_mut(&place_key) {
-            place.of_kind(object.key.kind()).remove(&id);
+            place.of_kind(object.key.kind()).remove(id);
             if place.is_empty() {
                 self.namespaces.remove(&place_key);
             }
         }
-        for backend in self.selected.remove(&id).unwrap_or_default() {
+        for backend in &self.selected.remove(&id).unwrap_or_default() {
             forget(&mut self.selecting, backend, id);
         }
-        for service in self.selecting.remove(&id).unwrap_or_default() {
+        for service in &self.selecting.remove(&id).unwrap_or_default() {
             forget(&mut self.selected, service, id);
         }
     }
@@ -130,9 +130,9 @@ fn matches(objects: &[Option<Object>], service: ObjectId, backend: ObjectId) -> 
     backend.selectable().are_selected_by(&service.selector)
 }
 
-fn forget(links: &mut HashMap<ObjectId, BTreeSet<ObjectId>>, from: ObjectId, to: ObjectId) {
+fn forget(links: &mut HashMap<ObjectId, IdSet>, from: ObjectId, to: ObjectId) {
     if let Some(linked) = links.get_mut(&from) {
-        linked.remove(&to);
+        linked.remove(to);
         if linked.is_empty() {
             links.remove(&from);
         }

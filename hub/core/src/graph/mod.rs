@@ -7,6 +7,7 @@
 //! Invariants: a function of the objects held, whatever the order in which they came; [`ObjectId`]s are reused and do
 //! depend on that order, so they never decide anything, and nothing iterates a hash table.
 
+pub(crate) mod ids;
 pub(crate) mod labels;
 pub(crate) mod object;
 mod index;
@@ -22,6 +23,7 @@ use vitals_proto::{
 };
 
 use self::{
+    ids::IdSet,
     index::Index,
     labels::{LabelPool, Labels},
     link::Namespace,
@@ -54,12 +56,12 @@ pub(crate) struct Graph {
     by_key: Index,
     by_uid: Index,
     /// By the UID of the owner, which need not be held.
-    owned: HashMap<(ClusterName, Uid), BTreeSet<ObjectId>>,
+    owned: HashMap<(ClusterName, Uid), IdSet>,
     namespaces: HashMap<(ClusterName, Arc<str>), Namespace>,
     /// By Service.
-    selected: HashMap<ObjectId, BTreeSet<ObjectId>>,
+    selected: HashMap<ObjectId, IdSet>,
     /// The same, the other way.
-    selecting: HashMap<ObjectId, BTreeSet<ObjectId>>,
+    selecting: HashMap<ObjectId, IdSet>,
     pool: LabelPool,
 }
 
@@ -212,7 +214,7 @@ impl Graph {
             .filter(|object| self.by_uid(object.key.cluster(), &object.uid) == Some(id));
         let ids = ids
             .and_then(|object| self.owned.get(&(object.key.cluster().clone(), object.uid.clone())));
-        ids.into_iter().flatten().copied()
+        ids.into_iter().flatten()
     }
 
     /// What it controls.
@@ -246,12 +248,12 @@ impl Graph {
 
     /// What a Service selects: pods, and workloads by their template.
     pub(crate) fn selected(&self, service: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
-        self.selected.get(&service).into_iter().flatten().copied()
+        self.selected.get(&service).into_iter().flatten()
     }
 
     /// The Services that select it.
     pub(crate) fn selecting(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
-        self.selecting.get(&id).into_iter().flatten().copied()
+        self.selecting.get(&id).into_iter().flatten()
     }
 
     /// Services and workloads of a namespace that match the labels of a pod: for a pod that is not held.
@@ -264,7 +266,7 @@ impl Graph {
         let Some(place) = self.namespaces.get(&(cluster.clone(), namespace.into())) else {
             return Vec::new();
         };
-        let all = place.services.iter().chain(&place.workloads).copied();
+        let all = place.services.iter().chain(&place.workloads);
         all.filter(|id| {
             self.get(*id).is_some_and(|object| {
                 let is_service = matches!(object.key.kind(), Kind::Service);

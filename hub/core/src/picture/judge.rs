@@ -10,7 +10,7 @@ use vitals_proto::{
     v1::{self, EntityOrigin},
 };
 
-use super::{Dirty, EntityChange, Judged, Outcome, Picture, VerdictChange};
+use super::{Dirty, EntityChange, Judged, Outcome, Picture, since::Since};
 use crate::{
     catalog::Definition,
     entity::rule,
@@ -32,16 +32,16 @@ impl Picture {
         let before = self.judged.remove(&entity);
         let since = dirty.at.unwrap_or(now);
         let (mut state, recheck_at) = self.look(store, now, &entity);
-        state.digest = digest(&state);
-        let held = before.as_ref().map(|before| &*before.state);
-        date(&mut state, held, since);
+        state.digest = digest(&mut state);
+        let since = Since::date(&mut state, before.as_ref().map(|before| &before.since), since);
+        let encoded = state.encode_to_vec();
 
         let (mut touched, old_recheck) = match &before {
             Some(before) => (before.touched.clone(), before.recheck_at),
             None => (self.graves.take(&entity), None),
         };
         self.reschedule(&entity, old_recheck, recheck_at);
-        let same = held == Some(&state);
+        let same = before.as_ref().is_some_and(|before| *before.state == *encoded);
         let touches = !same || self.rules.hold(Rule::TouchedByInput);
         match &dirty.touched {
             Some(by) if touches => touched.merge(by),
@@ -50,16 +50,16 @@ impl Picture {
             None if !same => touched.merge(position),
             None => {}
         }
-        let verdict = verdict_change(held, &state);
-        let state = match before {
-            Some(before) if same => before.state,
-            _ => Arc::new(state),
-        };
-        let judged = Judged { state, touched: touched.clone(), recheck_at };
         let outcome = if same {
             (touches && dirty.touched.is_some()).then_some(Outcome::Touched)
         } else {
-            Some(Outcome::Changed { state: Arc::new(judged.to_wire()), verdict })
+            let verdict = since.change_from(before.as_ref().map(|before| &before.since));
+            state.revision = Some(touched.to_wire());
+            Some(Outcome::Changed { state: Arc::new(state), verdict })
+        };
+        let judged = match before {
+            Some(before) if same => Judged { touched: touched.clone(), recheck_at, ..before },
+            _ => Judged { state: encoded.into(), since, touched: touched.clone(), recheck_at },
         };
         self.judged.insert(entity.clone(), judged);
         outcome.map(|outcome| EntityChange { entity, touched, outcome })
@@ -125,54 +125,50 @@ impl Picture {
         }
         let members =
             self.membership.members(entity).into_iter().flatten().flat_map(|(_, ids)| ids);
-        let systems = members.filter_map(|id| self.graph.get(*id)).filter_map(rule::system);
+        let systems = members.filter_map(|id| self.graph.get(id)).filter_map(rule::system);
         let system = systems.min().map(|system| system.to_string()).unwrap_or_default();
         v1::Entity { origin: EntityOrigin::Labelled.into(), system, ..names }
     }
 }
 
-/// Over all that is judged: not over times and words of freshness, which differ from replica to replica.
-fn digest(state: &v1::Entity) -> u64 {
-    let mut judged = state.clone();
-    let clusters = judged.clusters.iter_mut().filter_map(|it| it.verdict.as_mut());
-    for verdict in clusters.chain(judged.verdict.as_mut()) {
-        if let Some(freshness) = &mut verdict.freshness {
-            freshness.since = None;
-            // Its words are also in the message of what is stale.
-            if !freshness.message.is_empty() {
-                freshness.message.clear();
-                verdict.message.clear();
-            }
-        }
-    }
-    let digest = Digest::of(&judged.r#ref, &judged.encode_to_vec()).to_wire();
+/// Over all that is judged: not over times and words of freshness, which differ from replica to replica. Those are taken out
+/// for as long as it takes.
+fn digest(state: &mut v1::Entity) -> u64 {
+    let taken: Vec<Unjudged> = verdicts(state).map(Unjudged::take).collect();
+    let digest = Digest::of(&state.r#ref, &state.encode_to_vec()).to_wire();
+    verdicts(state).zip(taken).for_each(|(verdict, taken)| taken.put(verdict));
     let first = digest.first_chunk().copied().unwrap_or_default();
     u64::from_le_bytes(first)
 }
 
-/// Since when each verdict has its status and reason: as before, or since now.
-fn date(state: &mut v1::Entity, before: Option<&v1::Entity>, now: Time) {
-    let date = |verdict: &mut v1::Verdict, before: Option<&v1::Verdict>| {
-        let same = before.filter(|it| (it.status, &it.reason) == (verdict.status, &verdict.reason));
-        verdict.since = same.and_then(|it| it.since).or_else(|| Some(now.to_wire()));
-    };
-    if let Some(verdict) = &mut state.verdict {
-        date(verdict, before.and_then(|before| before.verdict.as_ref()));
-    }
-    for cluster in &mut state.clusters {
-        let before =
-            before.and_then(|it| it.clusters.iter().find(|it| it.cluster == cluster.cluster));
-        if let Some(verdict) = &mut cluster.verdict {
-            date(verdict, before.and_then(|before| before.verdict.as_ref()));
-        }
-    }
+fn verdicts(state: &mut v1::Entity) -> impl Iterator<Item = &mut v1::Verdict> {
+    state.clusters.iter_mut().filter_map(|it| it.verdict.as_mut()).chain(state.verdict.as_mut())
 }
 
-fn verdict_change(before: Option<&v1::Entity>, after: &v1::Entity) -> VerdictChange {
-    let of = |it: &v1::Entity| it.verdict.as_ref().map(|it| (it.status, it.reason.clone()));
-    if before.is_some_and(|before| of(before) == of(after)) {
-        VerdictChange::Same
-    } else {
-        VerdictChange::Changed
+/// What of a verdict is not in the digest of its entity.
+#[derive(Default)]
+struct Unjudged {
+    since: Option<prost_types::Timestamp>,
+    freshness: String,
+    /// Where the words of freshness are also in the message of what is stale.
+    message: Option<String>,
+}
+
+impl Unjudged {
+    fn take(verdict: &mut v1::Verdict) -> Self {
+        let Some(freshness) = &mut verdict.freshness else { return Self::default() };
+        let since = freshness.since.take();
+        let freshness = std::mem::take(&mut freshness.message);
+        let message = (!freshness.is_empty()).then(|| std::mem::take(&mut verdict.message));
+        Self { since, freshness, message }
+    }
+
+    fn put(self, verdict: &mut v1::Verdict) {
+        if let Some(freshness) = &mut verdict.freshness {
+            (freshness.since, freshness.message) = (self.since, self.freshness);
+        }
+        if let Some(message) = self.message {
+            verdict.message = message;
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What can be read of a picture between two batches.
 
+use prost::Message as _;
 use vitals_proto::{
     identity::{EntityRef, ObjectKey},
     v1,
@@ -17,7 +18,9 @@ impl Picture {
 
     /// All entities as they were judged last, ordered by reference.
     pub fn entities(&self) -> impl Iterator<Item = (&EntityRef, v1::Entity)> {
-        self.judged.iter().map(|(entity, judged)| (entity, judged.to_wire()))
+        let mut judged: Vec<_> = self.judged.iter().collect();
+        judged.sort_unstable_by_key(|(entity, _)| *entity);
+        judged.into_iter().map(|(entity, judged)| (entity, judged.to_wire()))
     }
 
     /// What touched an entity last.
@@ -60,6 +63,11 @@ impl Picture {
 
 impl Judged {
     pub(super) fn to_wire(&self) -> v1::Entity {
-        v1::Entity { revision: Some(self.touched.to_wire()), ..(*self.state).clone() }
+        #[expect(
+            clippy::expect_used,
+            reason = "these bytes were encoded here, from the same message"
+        )]
+        let state = v1::Entity::decode(&*self.state).expect("what was encoded can be decoded");
+        v1::Entity { revision: Some(self.touched.to_wire()), ..state }
     }
 }

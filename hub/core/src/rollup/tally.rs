@@ -17,6 +17,7 @@ use crate::{
     assess::Reason,
     graph::{
         Graph, ObjectId,
+        ids::IdSet,
         object::{Life, Object, Pod, Readiness},
     },
     time::Time,
@@ -73,15 +74,15 @@ impl Aspect {
 }
 
 impl Tally {
-    pub(crate) fn of(scene: Scene<'_>, members: &BTreeSet<ObjectId>) -> Self {
+    pub(crate) fn of(scene: Scene<'_>, members: &IdSet) -> Self {
         let mut tally = Self::default();
         for id in members {
-            if let Some(object) = scene.graph.get(*id) {
-                tally.add(scene, *id, object);
+            if let Some(object) = scene.graph.get(id) {
+                tally.add(scene, id, object);
             }
         }
         if tally.judged == 0
-            && let Some(first) = scene.graph.in_order(members.iter().copied()).first()
+            && let Some(first) = scene.graph.in_order(members.iter()).first()
         {
             tally.find(
                 HealthStatus::Unknown,
@@ -92,7 +93,8 @@ impl Tally {
             );
         }
         tally.note_kinds_below();
-        tally.workloads.sort_by_key(|id| scene.graph.key(*id).map(place));
+        let place = |id: &ObjectId| scene.graph.key(*id).map(place);
+        tally.workloads.sort_by(|a, b| place(a).cmp(&place(b)));
         tally
     }
 
@@ -300,8 +302,8 @@ impl Tally {
 }
 
 /// Kind, namespace, name: the order of workloads.
-fn place(key: &ObjectKey) -> (String, String, String) {
-    (key.kind().to_string(), key.namespace().to_owned(), key.name().to_owned())
+fn place(key: &ObjectKey) -> (&str, &str, &str) {
+    (key.kind().resource(), key.namespace(), key.name())
 }
 
 /// The highest of the workloads that control it.
