@@ -296,9 +296,9 @@ impl Picture {
         let own = self.membership.claims(id);
         let others = self.graph.controllers(id).into_iter().chain(self.graph.below(id));
         let others = others.map(|id| self.membership.claims(id));
-        // Mostly they are the same.
-        let others: BTreeSet<&EntityRef> =
-            others.filter(|claims| *claims != own).flatten().collect();
+        // Mostly they are the same, and shared.
+        let differs = |claims: &&[EntityRef]| !std::ptr::eq(*claims, own) && *claims != own;
+        let others: BTreeSet<&EntityRef> = others.filter(differs).flatten().collect();
         let near: Vec<EntityRef> = own.iter().chain(others).cloned().collect();
         self.touch(near, input);
     }

@@ -11,7 +11,10 @@
 //! Invariants: claims are a function of the objects and definitions held, whatever the order in which they came; an entity
 //! has a place here as long as it has a member.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use hashbrown::{HashMap, HashSet};
 use vitals_proto::{
@@ -32,12 +35,14 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Members(Vec<(ClusterName, IdSet)>);
 
+type Claims = Arc<[EntityRef]>;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Membership {
     members: HashMap<EntityRef, Members>,
-    /// By object, ordered.
-    claims: Vec<Box<[EntityRef]>>,
+    /// By object, ordered. An object shares those that it inherits.
+    claims: Vec<Claims>,
     derived: Derived,
 }
 
@@ -45,6 +50,11 @@ impl Members {
     /// Those in a cluster.
     pub(crate) fn of(&self, cluster: &ClusterName) -> Option<&IdSet> {
         self.0.get(self.place(cluster).ok()?).map(|(_, ids)| ids)
+    }
+
+    /// In how many clusters they are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     fn place(&self, cluster: &ClusterName) -> Result<usize, usize> {
@@ -144,7 +154,7 @@ impl Membership {
         let mut moved = BTreeSet::new();
         let Some(object) = graph.get(id) else { return (moved, Vec::new()) };
         let renamed = self.derived.remove(id, &object.key);
-        self.replace(id, object.key.cluster(), Box::default(), &mut moved);
+        self.replace(id, object.key.cluster(), Claims::default(), &mut moved);
         (moved, renamed)
     }
 
@@ -152,7 +162,7 @@ impl Membership {
         &mut self,
         id: ObjectId,
         cluster: &ClusterName,
-        claims: Box<[EntityRef]>,
+        claims: Claims,
         moved: &mut BTreeSet<EntityRef>,
     ) {
         for entity in self.claims(id).to_vec() {
@@ -167,14 +177,14 @@ impl Membership {
             }
             moved.insert(entity);
         }
-        for entity in &claims {
+        for entity in &*claims {
             let members = self.members.entry(entity.clone()).or_default();
             if members.insert(cluster, id) {
                 moved.insert(entity.clone());
             }
         }
         if self.claims.len() <= id.slot() {
-            self.claims.resize_with(id.slot() + 1, Box::default);
+            self.claims.resize_with(id.slot() + 1, Claims::default);
         }
         if let Some(held) = self.claims.get_mut(id.slot()) {
             *held = claims;
@@ -188,7 +198,7 @@ impl Membership {
         catalog: &Catalog,
         id: ObjectId,
         object: &Object,
-    ) -> (Box<[EntityRef]>, Vec<ObjectId>) {
+    ) -> (Claims, Vec<ObjectId>) {
         let claimed = self.without_derivation(graph, catalog, id, object);
         if !claimed.is_empty() || !is_derivable(object) {
             let renamed = self.derived.remove(id, &object.key);
@@ -204,15 +214,15 @@ impl Membership {
         catalog: &Catalog,
         id: ObjectId,
         object: &Object,
-    ) -> Box<[EntityRef]> {
+    ) -> Claims {
         let explicit = rule::explicit(object, catalog);
         if !explicit.is_empty() {
             return explicit.into_iter().map(|claim| claim.entity).collect();
         }
         if let Some(controller) = heir_of(graph, id) {
-            let inherited = self.claims(controller);
-            if !inherited.is_empty() {
-                return inherited.into();
+            let inherited = self.claims.get(controller.slot());
+            if let Some(inherited) = inherited.filter(|claims| !claims.is_empty()) {
+                return inherited.clone();
             }
         }
         if let Some(claim) = rule::implicit(object, catalog) {

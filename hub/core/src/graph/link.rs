@@ -5,10 +5,18 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use vitals_proto::{identity::ClusterName, kind::Kind};
+use vitals_proto::{
+    identity::{ClusterName, Uid},
+    kind::Kind,
+};
 
-use super::{Graph, ObjectId, ids::IdSet, index::Index, object::Object};
+use super::{
+    Graph, ObjectId,
+    ids::IdSet,
+    index::Index,
+    object::{Object, Ties},
+    owners::OwnerId,
+};
 
 /// What can select and be selected in a namespace.
 #[derive(Debug, Default)]
@@ -41,31 +49,73 @@ impl Namespace {
 
 impl Graph {
     pub(super) fn link_owners(&mut self, id: ObjectId) {
-        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
-        for owner in &object.owners {
-            let key = (object.key.cluster().clone(), owner.uid.clone());
-            self.owned.entry(key).or_default().insert(id);
+        let Some(object) = self.get(id) else { return };
+        let (cluster, uid) = (object.key.cluster().clone(), object.uid.clone());
+        let controller = object.controller().map(|owner| owner.uid.clone());
+        for named in object.owners.iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>() {
+            let owner = self.owners.find(&cluster, &named);
+            let owner = owner.unwrap_or_else(|| self.begin_owning(&cluster, &named));
+            if let Some(owning) = self.owners.get_mut(owner) {
+                owning.owned.insert(id);
+            }
+            if controller.as_ref() == Some(&named) {
+                self.tie(id, |ties| ties.controller = Some(owner));
+            }
         }
-        if !object.uid.is_empty() {
-            let hash = self.by_uid.hash(&(object.key.cluster(), &object.uid));
+        if !uid.is_empty() {
+            let hash = self.by_uid.hash(&(&cluster, &uid));
             let objects = &self.objects;
             self.by_uid.insert(hash, id, |index, id| hash_uid(index, objects, id));
+            if let Some(owner) = self.owners.find(&cluster, &uid) {
+                self.tie(id, |ties| ties.owning = Some(owner));
+                self.hold_owner(owner, &cluster, &uid);
+            }
         }
     }
 
     pub(super) fn unlink_owners(&mut self, id: ObjectId) {
-        let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
-        for owner in &object.owners {
-            let key = (object.key.cluster().clone(), owner.uid.clone());
-            if let Some(owned) = self.owned.get_mut(&key) {
-                owned.remove(id);
-                if owned.is_empty() {
-                    self.owned.remove(&key);
+        let Some(object) = self.get(id) else { return };
+        let (cluster, uid) = (object.key.cluster().clone(), object.uid.clone());
+        for named in object.owners.iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>() {
+            let Some(owner) = self.owners.find(&cluster, &named) else { continue };
+            let Some(owning) = self.owners.get_mut(owner) else { continue };
+            owning.owned.remove(id);
+            if owning.owned.is_empty() {
+                self.owners.remove(owner);
+                for holder in self.of_uid(&cluster, &named).collect::<Vec<_>>() {
+                    self.tie(holder, |ties| ties.owning = None);
                 }
             }
         }
-        if !object.uid.is_empty() {
+        self.tie(id, |ties| ties.controller = None);
+        if !uid.is_empty() {
             self.by_uid.remove(hash_uid(&self.by_uid, &self.objects, id), id);
+            if let Some(owner) = self.owners.find(&cluster, &uid) {
+                self.tie(id, |ties| ties.owning = None);
+                self.hold_owner(owner, &cluster, &uid);
+            }
+        }
+    }
+
+    /// A UID is named as an owner for the first time.
+    fn begin_owning(&mut self, cluster: &ClusterName, uid: &Uid) -> OwnerId {
+        let owner = self.owners.insert(cluster, uid, self.by_uid(cluster, uid));
+        for holder in self.of_uid(cluster, uid).collect::<Vec<_>>() {
+            self.tie(holder, |ties| ties.owning = Some(owner));
+        }
+        owner
+    }
+
+    fn hold_owner(&mut self, owner: OwnerId, cluster: &ClusterName, uid: &Uid) {
+        let holder = self.by_uid(cluster, uid);
+        if let Some(owning) = self.owners.get_mut(owner) {
+            owning.holder = holder;
+        }
+    }
+
+    fn tie(&mut self, id: ObjectId, tie: impl FnOnce(&mut Ties)) {
+        if let Some(object) = self.objects.get_mut(id.slot()).and_then(Option::as_mut) {
+            tie(&mut object.ties);
         }
     }
 
@@ -84,7 +134,9 @@ impl Graph {
         };
         for (service, backend) in pairs {
             self.selected.entry(service).or_default().insert(backend);
-            self.selecting.entry(backend).or_default().insert(service);
+            self.tie(backend, |ties| {
+                ties.selecting.insert(service);
+            });
         }
     }
 
@@ -98,10 +150,17 @@ impl Graph {
             }
         }
         for backend in &self.selected.remove(&id).unwrap_or_default() {
-            forget(&mut self.selecting, backend, id);
+            self.tie(backend, |ties| ties.selecting.remove(id));
         }
-        for service in &self.selecting.remove(&id).unwrap_or_default() {
-            forget(&mut self.selected, service, id);
+        let mut selecting = IdSet::default();
+        self.tie(id, |ties| selecting = std::mem::take(&mut ties.selecting));
+        for service in &selecting {
+            if let Some(selected) = self.selected.get_mut(&service) {
+                selected.remove(id);
+                if selected.is_empty() {
+                    self.selected.remove(&service);
+                }
+            }
         }
     }
 }
@@ -128,13 +187,4 @@ fn matches(objects: &[Option<Object>], service: ObjectId, backend: ObjectId) -> 
     let object = |id: ObjectId| objects.get(id.slot()).and_then(Option::as_ref);
     let (Some(service), Some(backend)) = (object(service), object(backend)) else { return false };
     backend.selectable().are_selected_by(&service.selector)
-}
-
-fn forget(links: &mut HashMap<ObjectId, IdSet>, from: ObjectId, to: ObjectId) {
-    if let Some(linked) = links.get_mut(&from) {
-        linked.remove(to);
-        if linked.is_empty() {
-            links.remove(&from);
-        }
-    }
 }

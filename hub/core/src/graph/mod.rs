@@ -12,6 +12,7 @@ pub(crate) mod labels;
 pub(crate) mod object;
 mod index;
 mod link;
+mod owners;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -28,6 +29,7 @@ use self::{
     labels::{LabelPool, Labels},
     link::Namespace,
     object::Object,
+    owners::Owners,
 };
 use crate::time::Time;
 
@@ -55,13 +57,10 @@ pub(crate) struct Graph {
     free: Vec<ObjectId>,
     by_key: Index,
     by_uid: Index,
-    /// By the UID of the owner, which need not be held.
-    owned: HashMap<(ClusterName, Uid), IdSet>,
+    owners: Owners,
     namespaces: HashMap<(ClusterName, Arc<str>), Namespace>,
     /// By Service.
     selected: HashMap<ObjectId, IdSet>,
-    /// The same, the other way.
-    selecting: HashMap<ObjectId, IdSet>,
     pool: LabelPool,
 }
 
@@ -116,9 +115,9 @@ impl Graph {
         if links != Links::Same {
             self.unlink_selection(id);
         }
-        if let Some(before) = self.objects.get_mut(id.slot()).and_then(|slot| slot.replace(object))
-        {
-            before.release(&mut self.pool);
+        if let Some(held) = self.objects.get_mut(id.slot()).and_then(Option::as_mut) {
+            let ties = std::mem::take(&mut held.ties);
+            std::mem::replace(held, Object { ties, ..object }).release(&mut self.pool);
         }
         if links == Links::Moved {
             self.link_owners(id);
@@ -175,8 +174,7 @@ impl Graph {
 
     /// The object that controls it, where it is held.
     pub(crate) fn controller(&self, id: ObjectId) -> Option<ObjectId> {
-        let object = self.get(id)?;
-        self.by_uid(object.key.cluster(), &object.controller()?.uid)
+        self.owners.get(self.get(id)?.ties.controller?)?.holder
     }
 
     /// What owns it in any role, ordered by key, where it is held.
@@ -209,12 +207,8 @@ impl Graph {
 
     /// What names it as an owner in any role, in no order that means anything.
     pub(crate) fn owned(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
-        let ids = self
-            .get(id)
-            .filter(|object| self.by_uid(object.key.cluster(), &object.uid) == Some(id));
-        let ids = ids
-            .and_then(|object| self.owned.get(&(object.key.cluster().clone(), object.uid.clone())));
-        ids.into_iter().flatten()
+        let owning = self.get(id).and_then(|object| self.owners.get(object.ties.owning?));
+        owning.filter(|owning| owning.holder == Some(id)).into_iter().flat_map(|it| &it.owned)
     }
 
     /// What it controls.
@@ -253,7 +247,7 @@ impl Graph {
 
     /// The Services that select it.
     pub(crate) fn selecting(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
-        self.selecting.get(&id).into_iter().flatten()
+        self.get(id).into_iter().flat_map(|object| &object.ties.selecting)
     }
 
     /// Services and workloads of a namespace that match the labels of a pod: for a pod that is not held.

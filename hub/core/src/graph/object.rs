@@ -9,14 +9,18 @@ use vitals_proto::{
     v1::{self, facts::Kind as Facts},
 };
 
-use super::labels::{LabelPool, Labels};
+use super::{
+    ids::IdSet,
+    labels::{LabelPool, Labels},
+    owners::OwnerId,
+};
 use crate::{
     assess::{self, Assessment, Reason, pod::PodTrouble},
     entity::rule::ANNOTATIONS_READ,
     time::Time,
 };
 
-/// One object as the picture knows it. A pure function of its key and its last facts.
+/// One object as the picture knows it. A pure function of its key and its last facts, but for its ties.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) key: ObjectKey,
@@ -33,6 +37,18 @@ pub(crate) struct Object {
     pub(crate) created_at: Time,
     pub(crate) assessment: Assessment,
     pub(crate) vital: Vital,
+    pub(super) ties: Ties,
+}
+
+/// Where an object is tied into the graph: the graph's to keep.
+#[derive(Debug, Default)]
+pub(super) struct Ties {
+    /// Its own UID, where it is named as an owner.
+    pub(super) owning: Option<OwnerId>,
+    /// That of its controller.
+    pub(super) controller: Option<OwnerId>,
+    /// The Services that select it.
+    pub(super) selecting: IdSet,
 }
 
 /// One of its `ownerReferences`.
@@ -135,6 +151,7 @@ impl Object {
             created_at: Time::from_unix_s(meta.created_at_unix_s),
             vital: vital(kind, &assessment),
             assessment,
+            ties: Ties::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use vitals_proto::{
 use super::{Dirty, EntityChange, Judged, Outcome, Picture, since::Since};
 use crate::{
     catalog::Definition,
-    entity::rule,
+    entity::{membership::Members, rule},
     position::Position,
     rollup::{self, Scene, combine},
     store::Store,
@@ -79,8 +79,10 @@ impl Picture {
     /// The entity as it is, without revision, digest and since; and when the passing of time alone can change it.
     fn look(&self, store: &Store, now: Time, entity: &EntityRef) -> (v1::Entity, Option<Time>) {
         let definition = self.catalog.get(entity).filter(|definition| definition.runs());
-        let (mut clusters, mut recheck_at) = (Vec::new(), None::<Time>);
-        for (cluster, members) in self.membership.members(entity).into_iter().flatten() {
+        let members = self.membership.members(entity);
+        let (mut clusters, mut recheck_at) =
+            (Vec::with_capacity(members.map_or(0, Members::len)), None::<Time>);
+        for (cluster, members) in members.into_iter().flatten() {
             let freshness = self.freshness.get(cluster);
             // What objects say of when is by their cluster's clock.
             let ahead_ms = freshness.map_or(0, |it| it.clock_ahead_ms);
