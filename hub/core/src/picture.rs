@@ -96,6 +96,8 @@ pub struct Picture {
     dirty: HashMap<EntityRef, Dirty>,
     rechecks: BTreeSet<(Time, EntityRef)>,
     graves: Graves,
+    /// For what is encoded, so that it is not allocated anew for each entity. Says nothing.
+    scratch: Vec<u8>,
 }
 
 /// An entity as it was judged last.
@@ -146,6 +148,7 @@ impl Picture {
             dirty: HashMap::new(),
             rechecks: BTreeSet::new(),
             graves: Graves::default(),
+            scratch: Vec::new(),
         }
     }
 
@@ -294,13 +297,13 @@ impl Picture {
     /// Touches all whose verdict can rest on an object: its own entities, and those of what controls it and what it controls.
     fn touch_around(&mut self, id: ObjectId, input: Input<'_>) {
         let own = self.membership.claims(id);
-        let others = self.graph.controllers(id).into_iter().chain(self.graph.below(id));
+        let others = self.graph.controllers(id).chain(self.graph.below(id));
         let others = others.map(|id| self.membership.claims(id));
         // Mostly they are the same, and shared.
         let differs = |claims: &&[EntityRef]| !std::ptr::eq(*claims, own) && *claims != own;
         let others: BTreeSet<&EntityRef> = others.filter(differs).flatten().collect();
-        let near: Vec<EntityRef> = own.iter().chain(others).cloned().collect();
-        self.touch(near, input);
+        let near = own.iter().chain(others).cloned();
+        near.for_each(|entity| touch(&mut self.dirty, entity, input));
     }
 
     /// Touches all that have objects in a cluster, and those registered that could.
@@ -316,25 +319,7 @@ impl Picture {
     }
 
     fn touch(&mut self, entities: impl IntoIterator<Item = EntityRef>, input: Input<'_>) {
-        for entity in entities {
-            let dirty = self.dirty.entry(entity).or_default();
-            let touched = dirty.touched.get_or_insert_default();
-            let at = match input {
-                Input::Message(point, at) => {
-                    touched.touch(point);
-                    at
-                }
-                Input::Freshness(position, at) => {
-                    touched.merge(position);
-                    Some(at)
-                }
-                Input::Definitions(revision) => {
-                    touched.definitions_revision = touched.definitions_revision.max(revision);
-                    None
-                }
-            };
-            dirty.at = dirty.at.max(at);
-        }
+        entities.into_iter().for_each(|entity| touch(&mut self.dirty, entity, input));
     }
 
     /// An entity that is not there any more.
@@ -353,6 +338,26 @@ impl Picture {
         self.graves.put(&entity, &mut touched);
         Some(EntityChange { entity, touched, outcome: Outcome::Removed })
     }
+}
+
+fn touch(all: &mut HashMap<EntityRef, Dirty>, entity: EntityRef, input: Input<'_>) {
+    let dirty = all.entry(entity).or_default();
+    let touched = dirty.touched.get_or_insert_default();
+    let at = match input {
+        Input::Message(point, at) => {
+            touched.touch(point);
+            at
+        }
+        Input::Freshness(position, at) => {
+            touched.merge(position);
+            Some(at)
+        }
+        Input::Definitions(revision) => {
+            touched.definitions_revision = touched.definitions_revision.max(revision);
+            None
+        }
+    };
+    dirty.at = dirty.at.max(at);
 }
 
 #[cfg(test)]

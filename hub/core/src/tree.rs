@@ -41,7 +41,7 @@ impl Picture {
     #[must_use]
     pub fn tree_around(&self, key: &ObjectKey) -> Option<v1::GetEntityTreeResponse> {
         let id = self.graph.find(key)?;
-        let top = self.graph.controllers(id).last().copied().unwrap_or(id);
+        let top = self.graph.controllers(id).last().unwrap_or(id);
         let whole = std::iter::once(top).chain(self.graph.descendants(top));
         let services = whole.flat_map(|id| self.graph.selecting(id));
         let roots: BTreeSet<ObjectId> = std::iter::once(top).chain(services).collect();
@@ -99,7 +99,7 @@ impl Grower<'_> {
     /// The highest of what a Service selects: the workload rather than its pods.
     fn selected(&self, service: ObjectId) -> Vec<ObjectId> {
         let all: BTreeSet<ObjectId> = self.graph.selected(service).collect();
-        let below = |id: &ObjectId| self.graph.controllers(*id).iter().any(|it| all.contains(it));
+        let below = |id: &ObjectId| self.graph.controllers(*id).any(|it| all.contains(&it));
         self.graph.in_order(all.iter().filter(|id| !below(id)).copied())
     }
 

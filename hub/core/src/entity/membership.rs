@@ -309,11 +309,8 @@ fn backends<'a>(
 ) -> impl Iterator<Item = ObjectId> + 'a {
     let is_service = matches!(object.key.kind(), Kind::Service);
     let under_a_service = |backend: ObjectId| {
-        let above = graph.controllers(backend);
-        above
-            .into_iter()
-            .filter_map(|id| graph.key(id))
-            .any(|it| matches!(it.kind(), Kind::Service))
+        let mut above = graph.controllers(backend).filter_map(|id| graph.key(id));
+        above.any(|it| matches!(it.kind(), Kind::Service))
     };
     graph.selected(id).filter(move |backend| is_service && !under_a_service(*backend))
 }

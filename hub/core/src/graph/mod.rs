@@ -185,18 +185,14 @@ impl Graph {
     }
 
     /// Its controllers, from the nearest one up; those that come round once.
-    pub(crate) fn controllers(&self, id: ObjectId) -> Vec<ObjectId> {
-        let mut chain: Vec<ObjectId> = Vec::new();
-        let mut at = id;
-        while chain.len() < CONTROLLERS_MAX
-            && let Some(controller) = self.controller(at)
-            && controller != id
-            && !chain.contains(&controller)
-        {
-            chain.push(controller);
-            at = controller;
-        }
-        chain
+    pub(crate) fn controllers(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+        let above = move |at: &ObjectId| self.controller(*at);
+        let chain = std::iter::successors(above(&id), above).take(CONTROLLERS_MAX);
+        // A controller that comes again has come at one of the steps before it.
+        chain.enumerate().map_while(move |(steps, at)| {
+            let before = std::iter::successors(Some(id), above).take(steps + 1);
+            (!before.into_iter().any(|it| it == at)).then_some(at)
+        })
     }
 
     /// Whether its controllers lead to a top.

@@ -98,8 +98,9 @@ impl Hub {
 
     /// Notes an object that was put or buried under the UID that is kept beside, if any.
     pub(super) fn keep_beside(&mut self, key: &ObjectKey, beside: Option<&Uid>) {
+        let Some(uid) = beside else { return };
         let is_held = self.store.get(key).is_some();
-        if let (Some(uid), Some(cluster)) = (beside, self.clusters.get_mut(key.cluster())) {
+        if let Some(cluster) = self.clusters.get_mut(key.cluster()) {
             cluster.keep_beside(uid, key, is_held);
         }
     }

@@ -32,9 +32,10 @@ impl Picture {
         let before = self.judged.remove(&entity);
         let since = dirty.at.unwrap_or(now);
         let (mut state, recheck_at) = self.look(store, now, &entity);
-        state.digest = digest(&mut state);
+        let mut encoded = std::mem::take(&mut self.scratch);
+        state.digest = digest(&mut state, &mut encoded);
         let since = Since::date(&mut state, before.as_ref().map(|before| &before.since), since);
-        let encoded = state.encode_to_vec();
+        encode(&state, &mut encoded);
 
         let (mut touched, old_recheck) = match &before {
             Some(before) => (before.touched.clone(), before.recheck_at),
@@ -59,8 +60,14 @@ impl Picture {
         };
         let judged = match before {
             Some(before) if same => Judged { touched: touched.clone(), recheck_at, ..before },
-            _ => Judged { state: encoded.into(), since, touched: touched.clone(), recheck_at },
+            _ => Judged {
+                state: encoded.as_slice().into(),
+                since,
+                touched: touched.clone(),
+                recheck_at,
+            },
         };
+        self.scratch = encoded;
         self.judged.insert(entity.clone(), judged);
         outcome.map(|outcome| EntityChange { entity, touched, outcome })
     }
@@ -135,12 +142,19 @@ impl Picture {
 
 /// Over all that is judged: not over times and words of freshness, which differ from replica to replica. Those are taken out
 /// for as long as it takes.
-fn digest(state: &mut v1::Entity) -> u64 {
+fn digest(state: &mut v1::Entity, scratch: &mut Vec<u8>) -> u64 {
     let taken: Vec<Unjudged> = verdicts(state).map(Unjudged::take).collect();
-    let digest = Digest::of(&state.r#ref, &state.encode_to_vec()).to_wire();
+    encode(state, scratch);
+    let digest = Digest::of(&state.r#ref, scratch).to_wire();
     verdicts(state).zip(taken).for_each(|(verdict, taken)| taken.put(verdict));
     let first = digest.first_chunk().copied().unwrap_or_default();
     u64::from_le_bytes(first)
+}
+
+fn encode(state: &v1::Entity, into: &mut Vec<u8>) {
+    into.clear();
+    #[expect(clippy::expect_used, reason = "only a buffer that cannot grow can be too small")]
+    state.encode(into).expect("a Vec grows");
 }
 
 fn verdicts(state: &mut v1::Entity) -> impl Iterator<Item = &mut v1::Verdict> {

@@ -35,12 +35,21 @@ pub(crate) fn combine(clusters: &[v1::ClusterVerdict]) -> v1::Verdict {
     let stale = all.iter().any(|it| it.last_known() != HealthStatus::Unspecified);
     let last_known =
         all.iter().map(|it| if it.last_known == 0 { it.status } else { it.last_known });
+    // Field by field: to copy the first as a whole would copy the largest parts of it for nothing.
     v1::Verdict {
+        status: first.status,
+        severity: first.severity,
+        reason: first.reason.clone(),
         message,
-        last_known: if stale { last_known.max().unwrap_or_default() } else { 0 },
+        since: first.since,
+        cause: first.cause.clone(),
+        evidence: first.evidence.clone(),
+        next: first.next.clone(),
+        last_change: first.last_change.clone(),
         freshness: freshness(&all),
+        last_known: if stale { last_known.max().unwrap_or_default() } else { 0 },
+        flapping: first.flapping,
         dimensions: dimensions(&all),
-        ..first.clone()
     }
 }
 
@@ -55,15 +64,12 @@ fn freshness(all: &[&v1::Verdict]) -> Option<v1::Freshness> {
 }
 
 fn dimensions(all: &[&v1::Verdict]) -> Vec<v1::Dimension> {
-    let mut worst: BTreeMap<&str, &v1::Dimension> = BTreeMap::new();
-    for dimension in all.iter().flat_map(|it| &it.dimensions) {
-        let held = worst.entry(&dimension.name).or_insert(dimension);
-        if dimension.status > held.status {
-            *held = dimension;
-        }
-    }
     const ORDER: [&str; 4] = ["workload", "rollout", "traffic", "freshness"];
-    ORDER.into_iter().filter_map(|name| worst.get(name).copied().cloned()).collect()
+    let worst = |name: &str| {
+        let named = all.iter().flat_map(|it| &it.dimensions).filter(|it| it.name == name);
+        named.reduce(|held, it| if it.status > held.status { it } else { held })
+    };
+    ORDER.into_iter().filter_map(worst).cloned().collect()
 }
 
 /// What is said of a registered entity in a cluster, or over all, where it has no object: Missing where that is known.

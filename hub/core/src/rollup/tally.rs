@@ -309,7 +309,7 @@ fn place(key: &ObjectKey) -> (&str, &str, &str) {
 /// The highest of the workloads that control it.
 pub(crate) fn top_workload(graph: &Graph, id: ObjectId) -> Option<ObjectId> {
     let is_workload = |id: &ObjectId| graph.key(*id).is_some_and(|key| is_workload(key.kind()));
-    graph.controllers(id).into_iter().take_while(is_workload).last()
+    graph.controllers(id).take_while(is_workload).last()
 }
 
 fn is_workload(kind: &Kind) -> bool {
