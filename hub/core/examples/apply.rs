@@ -17,6 +17,10 @@ use vitals_proto::{
     v1::{self, container_state, facts, object_change::State},
 };
 
+/// That of the hub's binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CLUSTERS: usize = 10;
 const OBJECTS_PER_APPLICATION: usize = 10;
 const APPLICATIONS_PER_NAMESPACE: usize = 20;
