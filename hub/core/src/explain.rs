@@ -83,7 +83,7 @@ impl Picture {
             return format!("{marks}, and its controller {name} belongs to none either");
         }
         if let Some(owner) = object.controller() {
-            let kind = owner.kind.as_ref().map_or("object", Kind::title);
+            let kind = owner.kind().map_or("object", Kind::title);
             return format!("{marks}, and the {kind} that controls it is not held");
         }
         match object.key.kind() {

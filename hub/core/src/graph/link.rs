@@ -14,8 +14,8 @@ use super::{
     Graph, ObjectId,
     ids::IdSet,
     index::Index,
-    object::{Object, Ties},
-    owners::OwnerId,
+    object::{Object, Owner, OwnerRead, Ties},
+    owners::{OwnerId, Owning},
 };
 
 /// What can select and be selected in a namespace.
@@ -48,20 +48,19 @@ impl Namespace {
 }
 
 impl Graph {
-    pub(super) fn link_owners(&mut self, id: ObjectId) {
+    pub(super) fn link_owners(&mut self, id: ObjectId, owners: &[OwnerRead]) {
         let Some(object) = self.get(id) else { return };
         let (cluster, uid) = (object.key.cluster().clone(), object.uid.clone());
-        let controller = object.controller().map(|owner| owner.uid.clone());
-        for named in object.owners.iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>() {
-            let owner = self.owners.find(&cluster, &named);
-            let owner = owner.unwrap_or_else(|| self.begin_owning(&cluster, &named));
+        let named = owners.iter().map(|OwnerRead { uid, role, kind }| {
+            let owner = self.owners.find(&cluster, uid);
+            let owner = owner.unwrap_or_else(|| self.begin_owning(&cluster, uid));
             if let Some(owning) = self.owners.get_mut(owner) {
                 owning.owned.insert(id);
             }
-            if controller.as_ref() == Some(&named) {
-                self.tie(id, |ties| ties.controller = Some(owner));
-            }
-        }
+            Owner { id: owner, role: *role, kind: *kind }
+        });
+        let named = named.collect();
+        self.tie(id, |ties| ties.owners = named);
         if !uid.is_empty() {
             let hash = self.by_uid.hash(&(&cluster, &uid));
             let objects = &self.objects;
@@ -74,26 +73,21 @@ impl Graph {
     }
 
     pub(super) fn unlink_owners(&mut self, id: ObjectId) {
-        let Some(object) = self.get(id) else { return };
-        let (cluster, uid) = (object.key.cluster().clone(), object.uid.clone());
-        for named in object.owners.iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>() {
-            let Some(owner) = self.owners.find(&cluster, &named) else { continue };
+        let mut owners = Box::default();
+        self.tie(id, |ties| owners = std::mem::take(&mut ties.owners));
+        for Owner { id: owner, .. } in owners {
             let Some(owning) = self.owners.get_mut(owner) else { continue };
             owning.owned.remove(id);
             if owning.owned.is_empty() {
-                self.owners.remove(owner);
-                for holder in self.of_uid(&cluster, &named).collect::<Vec<_>>() {
-                    self.tie(holder, |ties| ties.owning = None);
-                }
+                self.end_owning(owner);
             }
         }
-        self.tie(id, |ties| ties.controller = None);
-        if !uid.is_empty() {
-            self.by_uid.remove(hash_uid(&self.by_uid, &self.objects, id), id);
-            if let Some(owner) = self.owners.find(&cluster, &uid) {
-                self.tie(id, |ties| ties.owning = None);
-                self.hold_owner(owner, &cluster, &uid);
-            }
+        let Some(object) = self.get(id).filter(|object| !object.uid.is_empty()) else { return };
+        let (cluster, uid) = (object.key.cluster().clone(), object.uid.clone());
+        self.by_uid.remove(hash_uid(&self.by_uid, &self.objects, id), id);
+        if let Some(owner) = self.owners.find(&cluster, &uid) {
+            self.tie(id, |ties| ties.owning = None);
+            self.hold_owner(owner, &cluster, &uid);
         }
     }
 
@@ -104,6 +98,14 @@ impl Graph {
             self.tie(holder, |ties| ties.owning = Some(owner));
         }
         owner
+    }
+
+    /// Nothing names it any more.
+    fn end_owning(&mut self, owner: OwnerId) {
+        let Some(Owning { cluster, uid, .. }) = self.owners.remove(owner) else { return };
+        for holder in self.of_uid(&cluster, &uid).collect::<Vec<_>>() {
+            self.tie(holder, |ties| ties.owning = None);
+        }
     }
 
     fn hold_owner(&mut self, owner: OwnerId, cluster: &ClusterName, uid: &Uid) {

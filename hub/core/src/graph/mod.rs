@@ -16,9 +16,9 @@ mod owners;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use vitals_proto::{
-    identity::{ClusterName, ObjectKey, Uid},
+    identity::{ClusterName, KeyParts, ObjectKey, Uid},
     kind::Kind,
     v1,
 };
@@ -28,7 +28,7 @@ use self::{
     index::Index,
     labels::{LabelPool, Labels},
     link::Namespace,
-    object::Object,
+    object::{Object, Owner, OwnerRead},
     owners::Owners,
 };
 use crate::time::Time;
@@ -62,12 +62,15 @@ pub(crate) struct Graph {
     /// By Service.
     selected: HashMap<ObjectId, IdSet>,
     pool: LabelPool,
+    /// The names of all that were ever seen: the hub takes so many at most.
+    clusters: HashSet<ClusterName>,
 }
 
 /// An object as it is to be put.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     object: Object,
+    owners: Vec<OwnerRead>,
     /// The object of that key as it is held now.
     pub(crate) held: Option<ObjectId>,
     /// What it changes.
@@ -93,19 +96,21 @@ impl Graph {
         facts: Option<&v1::Facts>,
         now: Time,
     ) -> Prepared {
-        let object = Object::read(key, facts, &mut self.pool, now);
+        let (object, owners) = Object::read(key, facts, &mut self.pool, now);
         let held = self.find(key);
-        let before = held.and_then(|id| self.get(id));
-        let links = before.map_or(Links::Moved, |before| difference(before, &object));
-        Prepared { object, held, links }
+        let links = match held.and_then(|id| self.get(id)) {
+            Some(before) if self.are_owners(before, &owners) => difference(before, &object),
+            Some(_) | None => Links::Moved,
+        };
+        Prepared { object, owners, held, links }
     }
 
     /// Puts it.
     pub(crate) fn put(&mut self, prepared: Prepared) -> ObjectId {
-        let Prepared { object, held, links } = prepared;
+        let Prepared { object, owners, held, links } = prepared;
         let Some(id) = held else {
             let id = self.insert(object);
-            self.link_owners(id);
+            self.link_owners(id, &owners);
             self.link_selection(id);
             return id;
         };
@@ -120,7 +125,7 @@ impl Graph {
             std::mem::replace(held, Object { ties, ..object }).release(&mut self.pool);
         }
         if links == Links::Moved {
-            self.link_owners(id);
+            self.link_owners(id, &owners);
         }
         if links != Links::Same {
             self.link_selection(id);
@@ -174,14 +179,14 @@ impl Graph {
 
     /// The object that controls it, where it is held.
     pub(crate) fn controller(&self, id: ObjectId) -> Option<ObjectId> {
-        self.owners.get(self.get(id)?.ties.controller?)?.holder
+        self.owners.get(self.get(id)?.controller()?.id)?.holder
     }
 
     /// What owns it in any role, ordered by key, where it is held.
     pub(crate) fn owners(&self, id: ObjectId) -> Vec<ObjectId> {
         let Some(object) = self.get(id) else { return Vec::new() };
-        let owners = object.owners.iter();
-        self.in_order(owners.filter_map(|owner| self.by_uid(object.key.cluster(), &owner.uid)))
+        let owners = object.ties.owners.iter();
+        self.in_order(owners.filter_map(|owner| self.owners.get(owner.id)?.holder))
     }
 
     /// Its controllers, from the nearest one up; those that come round once.
@@ -311,7 +316,17 @@ impl Graph {
         found.min_by(|a, b| self.key(*a).cmp(&self.key(*b)))
     }
 
-    fn insert(&mut self, object: Object) -> ObjectId {
+    fn are_owners(&self, object: &Object, read: &[OwnerRead]) -> bool {
+        let same = |(held, read): (&Owner, &OwnerRead)| {
+            (held.role, held.kind) == (read.role, read.kind)
+                && self.owners.get(held.id).is_some_and(|owning| owning.uid == read.uid)
+        };
+        let held = &object.ties.owners;
+        held.len() == read.len() && held.iter().zip(read).all(same)
+    }
+
+    fn insert(&mut self, mut object: Object) -> ObjectId {
+        object.key = self.with_shared_cluster(object.key);
         let hash = self.by_key.hash(&object.key);
         let id = if let Some(id) = self.free.pop() {
             if let Some(slot) = self.objects.get_mut(id.slot()) {
@@ -327,6 +342,13 @@ impl Graph {
         self.by_key.insert(hash, id, |index, id| hash_key(index, objects, id));
         id
     }
+
+    /// The same key. Each message brings the name of its cluster anew, and objects hold it as long as they are held.
+    fn with_shared_cluster(&mut self, key: ObjectKey) -> ObjectKey {
+        let cluster = self.clusters.get_or_insert_with(key.cluster(), ClusterName::clone).clone();
+        let (kind, namespace, name) = (key.kind().clone(), key.namespace(), key.name());
+        ObjectKey::new(KeyParts { cluster, kind, namespace, name }).unwrap_or(key)
+    }
 }
 
 fn hash_key(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
@@ -335,7 +357,7 @@ fn hash_key(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
 }
 
 fn difference(before: &Object, after: &Object) -> Links {
-    if before.uid != after.uid || before.owners != after.owners {
+    if before.uid != after.uid {
         return Links::Moved;
     }
     let same = before.labels == after.labels

@@ -26,7 +26,6 @@ pub(crate) struct Object {
     pub(crate) key: ObjectKey,
     /// Empty where it is not known.
     pub(crate) uid: Uid,
-    pub(crate) owners: Box<[Owner]>,
     pub(crate) labels: Labels,
     /// The annotations that claim.
     pub(crate) annotations: Labels,
@@ -45,19 +44,37 @@ pub(crate) struct Object {
 pub(super) struct Ties {
     /// Its own UID, where it is named as an owner.
     pub(super) owning: Option<OwnerId>,
-    /// That of its controller.
-    pub(super) controller: Option<OwnerId>,
+    pub(super) owners: Box<[Owner]>,
     /// The Services that select it.
     pub(super) selecting: IdSet,
 }
 
-/// One of its `ownerReferences`.
+/// One of its `ownerReferences`, as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnerRead {
+    pub(super) uid: Uid,
+    pub(super) role: Role,
+    pub(super) kind: KnownKind,
+}
+
+/// One of its `ownerReferences`, as it is held: nearly every object has one.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
-    pub(crate) uid: Uid,
-    pub(crate) role: Role,
+    pub(super) id: OwnerId,
+    pub(super) role: Role,
+    pub(super) kind: KnownKind,
+}
+
+/// A kind, where it is one that has a rule: its place in [`Kind::KNOWN`], which takes less than the kind itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KnownKind(Option<u8>);
+
+impl Owner {
     /// The kind, where it is one that has a rule.
-    pub(crate) kind: Option<Kind>,
+    pub(crate) fn kind(self) -> Option<&'static Kind> {
+        static KNOWN: [Kind; 8] = Kind::KNOWN;
+        KNOWN.get(usize::from(self.kind.0?))
+    }
 }
 
 /// What an owner is to an object.
@@ -119,13 +136,13 @@ pub(crate) enum Readiness {
 }
 
 impl Object {
-    /// Reads what the picture needs. `None`: the content of the message is not understood.
-    pub(crate) fn read(
+    /// Reads what the picture needs, and the owners. `None`: the content of the message is not understood.
+    pub(super) fn read(
         key: &ObjectKey,
         facts: Option<&v1::Facts>,
         pool: &mut LabelPool,
         now: Time,
-    ) -> Self {
+    ) -> (Self, Vec<OwnerRead>) {
         let empty = v1::Meta::default();
         let facts = facts.filter(|facts| is_of_kind(facts, key.kind()));
         let meta = facts.and_then(|facts| facts.meta.as_ref()).unwrap_or(&empty);
@@ -140,10 +157,10 @@ impl Object {
         };
         let mut annotations = meta.annotations.clone();
         annotations.retain(|key, _| ANNOTATIONS_READ.contains(&key.as_str()));
-        Self {
+        let owners = meta.owners.iter().filter_map(owner).collect();
+        let object = Self {
             key: key.clone(),
             uid: Uid::from_wire(&meta.uid).unwrap_or(Uid::Text("".into())),
-            owners: meta.owners.iter().filter_map(owner).collect(),
             labels: pool.share(&meta.labels),
             annotations: pool.share(&annotations),
             template,
@@ -152,7 +169,8 @@ impl Object {
             vital: vital(kind, &assessment),
             assessment,
             ties: Ties::default(),
-        }
+        };
+        (object, owners)
     }
 
     /// Gives back what it shares.
@@ -164,7 +182,7 @@ impl Object {
     }
 
     pub(crate) fn controller(&self) -> Option<&Owner> {
-        self.owners.iter().find(|owner| owner.role == Role::Controller)
+        self.ties.owners.iter().find(|owner| owner.role == Role::Controller)
     }
 
     pub(crate) fn workload(&self) -> Option<&Workload> {
@@ -203,11 +221,12 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
     }
 }
 
-fn owner(reference: &v1::OwnerReference) -> Option<Owner> {
+fn owner(reference: &v1::OwnerReference) -> Option<OwnerRead> {
     let uid = Uid::from_wire(&reference.uid).ok().filter(|uid| !uid.is_empty())?;
     let role = if reference.controller { Role::Controller } else { Role::Holder };
-    let kind = Kind::KNOWN.into_iter().find(|kind| kind.title() == reference.kind);
-    Some(Owner { uid, role, kind })
+    let kind = Kind::KNOWN.iter().position(|kind| kind.title() == reference.kind);
+    let kind = KnownKind(kind.and_then(|place| u8::try_from(place).ok()));
+    Some(OwnerRead { uid, role, kind })
 }
 
 fn template(facts: &Facts) -> Option<&v1::PodTemplate> {

@@ -16,8 +16,8 @@ pub(super) struct OwnerId(NonZeroU32); // counts from 1, so that an absent one t
 /// What is known of such a UID.
 #[derive(Debug)]
 pub(super) struct Owning {
-    cluster: ClusterName,
-    uid: Uid,
+    pub(super) cluster: ClusterName,
+    pub(super) uid: Uid,
     /// What names it.
     pub(super) owned: IdSet,
     /// The object of it: of several the first by key.
@@ -79,16 +79,14 @@ impl Owners {
         id
     }
 
-    pub(super) fn remove(&mut self, id: OwnerId) {
-        let Some(Owning { cluster, uid, .. }) = self.all.get_mut(id.slot()).and_then(Option::take)
-        else {
-            return;
-        };
-        let hash = self.hasher.hash_one((&cluster, &uid));
+    pub(super) fn remove(&mut self, id: OwnerId) -> Option<Owning> {
+        let owning = self.all.get_mut(id.slot())?.take()?;
+        let hash = self.hasher.hash_one((&owning.cluster, &owning.uid));
         if let Ok(entry) = self.index.find_entry(hash, |held| *held == id) {
             entry.remove();
         }
         self.free.push(id);
+        Some(owning)
     }
 }
 

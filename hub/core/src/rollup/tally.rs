@@ -274,7 +274,7 @@ impl Tally {
         if !self.kinds_that_matter.contains(kind) {
             self.kinds_that_matter.insert(kind.clone());
         }
-        if let Some(above) = object.controller().and_then(|owner| owner.kind.as_ref())
+        if let Some(above) = object.controller().and_then(|owner| owner.kind())
             && !self.kinds_that_matter.contains(above)
             && graph.controller(id).is_none()
         {
