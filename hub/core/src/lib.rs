@@ -18,6 +18,7 @@
 pub mod time;
 pub mod position;
 pub mod freshness;
+mod chunks;
 pub mod store;
 mod ingest;
 pub mod catalog;

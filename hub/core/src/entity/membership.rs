@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
+    chunks::Chunks,
     graph::{Graph, ObjectId, ids::IdSet, labels::Labels, object::Object},
 };
 
@@ -42,7 +43,7 @@ type Claims = Arc<[EntityRef]>;
 pub(crate) struct Membership {
     members: HashMap<EntityRef, Members>,
     /// By object, ordered. An object shares those that it inherits.
-    claims: Vec<Claims>,
+    claims: Chunks<Claims>,
     derived: Derived,
 }
 
@@ -102,7 +103,7 @@ pub(crate) struct Explanation {
 
 impl Membership {
     pub(crate) fn new(clusters: Clusters) -> Self {
-        Self { members: HashMap::new(), claims: Vec::new(), derived: Derived::new(clusters) }
+        Self { members: HashMap::new(), claims: Chunks::default(), derived: Derived::new(clusters) }
     }
 
     /// The members of an entity.
@@ -183,8 +184,8 @@ impl Membership {
                 moved.insert(entity.clone());
             }
         }
-        if self.claims.len() <= id.slot() {
-            self.claims.resize_with(id.slot() + 1, Claims::default);
+        while self.claims.len() <= id.slot() {
+            self.claims.push(Claims::default());
         }
         if let Some(held) = self.claims.get_mut(id.slot()) {
             *held = claims;

@@ -18,6 +18,8 @@ use super::{
     owners::{OwnerId, Owning},
 };
 
+use crate::chunks::Chunks;
+
 /// What can select and be selected in a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
@@ -167,7 +169,7 @@ impl Graph {
     }
 }
 
-fn hash_uid(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
+fn hash_uid(index: &Index, objects: &Chunks<Option<Object>>, id: ObjectId) -> u64 {
     let object = objects.get(id.slot()).and_then(Option::as_ref);
     object.map_or(0, |object| index.hash(&(object.key.cluster(), &object.uid)))
 }
@@ -185,7 +187,7 @@ fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
     linked.then(|| (object.key.cluster().clone(), object.key.namespace().into()))
 }
 
-fn matches(objects: &[Option<Object>], service: ObjectId, backend: ObjectId) -> bool {
+fn matches(objects: &Chunks<Option<Object>>, service: ObjectId, backend: ObjectId) -> bool {
     let object = |id: ObjectId| objects.get(id.slot()).and_then(Option::as_ref);
     let (Some(service), Some(backend)) = (object(service), object(backend)) else { return false };
     backend.selectable().are_selected_by(&service.selector)

@@ -31,7 +31,7 @@ use self::{
     object::{Object, Owner, OwnerRead},
     owners::Owners,
 };
-use crate::time::Time;
+use crate::{chunks::Chunks, time::Time};
 
 /// Most steps up from an object to those that control it, or down. Kubernetes has no more than a handful.
 const CONTROLLERS_MAX: usize = 64;
@@ -53,7 +53,7 @@ impl ObjectId {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    objects: Vec<Option<Object>>,
+    objects: Chunks<Option<Object>>,
     free: Vec<ObjectId>,
     by_key: Index,
     by_uid: Index,
@@ -170,7 +170,11 @@ impl Graph {
 
     /// All objects, in no order that means anything.
     pub(crate) fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        (0..).map(ObjectId).zip(&self.objects).filter(|(_, it)| it.is_some()).map(|(id, _)| id)
+        (0..)
+            .map(ObjectId)
+            .zip(self.objects.iter())
+            .filter(|(_, it)| it.is_some())
+            .map(|(id, _)| id)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -351,7 +355,7 @@ impl Graph {
     }
 }
 
-fn hash_key(index: &Index, objects: &[Option<Object>], id: ObjectId) -> u64 {
+fn hash_key(index: &Index, objects: &Chunks<Option<Object>>, id: ObjectId) -> u64 {
     let object = objects.get(id.slot()).and_then(Option::as_ref);
     object.map_or(0, |object| index.hash(&object.key))
 }

@@ -8,6 +8,7 @@ use std::hash::BuildHasher as _;
 use vitals_proto::identity::{ClusterName, Uid};
 
 use super::{ObjectId, ids::IdSet};
+use crate::chunks::Chunks;
 
 /// A UID of a cluster, as long as an object names it as an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) struct Owning {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    all: Vec<Option<Owning>>,
+    all: Chunks<Option<Owning>>,
     free: Vec<OwnerId>,
     // Never iterated, so that its order cannot show.
     index: HashTable<OwnerId>,
@@ -90,7 +91,7 @@ impl Owners {
     }
 }
 
-fn at(all: &[Option<Owning>], id: OwnerId) -> Option<&Owning> {
+fn at(all: &Chunks<Option<Owning>>, id: OwnerId) -> Option<&Owning> {
     all.get(id.slot())?.as_ref()
 }
 

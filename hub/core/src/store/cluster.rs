@@ -13,6 +13,7 @@ use super::{
     StoreBytes,
     held::{Content, Name, NewHeld, Record},
 };
+use crate::chunks::Chunks;
 
 /// Most kinds, and most scopes, of a cluster whose objects can be held.
 pub(super) const KINDS_MAX: usize = 1_024;
@@ -23,7 +24,7 @@ pub(super) const SCOPES_MAX: usize = 1_024;
 pub(super) struct ClusterStore {
     cluster: ClusterName,
     /// A record's place is free (`None`) or never changes, so that the index can hold places.
-    records: Vec<Option<Record>>,
+    records: Chunks<Option<Record>>,
     free: Vec<u32>,
     /// Places of records. Hashed with a seed of this process; nothing is ever iterated in this order.
     index: HashTable<u32>,
@@ -64,7 +65,7 @@ impl ClusterStore {
     pub(super) fn new(cluster: ClusterName) -> Self {
         Self {
             cluster,
-            records: Vec::new(),
+            records: Chunks::default(),
             free: Vec::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -220,11 +221,16 @@ impl ClusterStore {
     }
 }
 
-fn name_at(records: &[Option<Record>], place: u32) -> Option<Name<'_>> {
+fn name_at(records: &Chunks<Option<Record>>, place: u32) -> Option<Name<'_>> {
     Some(records.get(usize::try_from(place).ok()?)?.as_ref()?.name())
 }
 
-fn set(records: &mut [Option<Record>], held: &mut HeldBytes, place: u32, record: Option<Record>) {
+fn set(
+    records: &mut Chunks<Option<Record>>,
+    held: &mut HeldBytes,
+    place: u32,
+    record: Option<Record>,
+) {
     if let Some(slot) = usize::try_from(place).ok().and_then(|place| records.get_mut(place)) {
         held.replace(slot.as_ref(), record.as_ref());
         *slot = record;
