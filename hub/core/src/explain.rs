@@ -40,9 +40,9 @@ impl Picture {
         })
     }
 
-    fn sentence(&self, explanation: &Explanation) -> String {
+    fn sentence(&self, explanation: &Explanation<'_>) -> String {
         let Explanation { rule, via, claim } = explanation;
-        let why = &claim.why;
+        let why = claim.why();
         let name = |id: &ObjectId| {
             self.graph.key(*id).map(|key| format!("{} {}", key.kind().title(), key.name()))
         };

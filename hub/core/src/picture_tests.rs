@@ -36,10 +36,15 @@ fn object() -> impl Strategy<Value = TestObject> {
     let one_of = |all: &'static [&'static str]| proptest::sample::select(all);
     (
         (0..5_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
-        (one_of(&UIDS), proptest::option::of(one_of(&UIDS)), one_of(&LABELS), one_of(&LABELS)),
+        (
+            one_of(&UIDS),
+            proptest::collection::vec(one_of(&UIDS), 0..=2),
+            one_of(&LABELS),
+            one_of(&LABELS),
+        ),
         (0..4_i32, 0..6_u8),
     )
-        .prop_map(|((kind, cluster, name), (uid, owner, own, pods), (available, state))| {
+        .prop_map(|((kind, cluster, name), (uid, owners, own, pods), (available, state))| {
             let object = match kind {
                 0 => testing::deployment(cluster, name, pods)
                     .of_deployment(|it| it.available = available),
@@ -62,12 +67,9 @@ fn object() -> impl Strategy<Value = TestObject> {
                 _ => testing::service(cluster, name, pods),
             };
             let object = object.labelled(own).uid(uid);
-            match owner {
-                Some(owner) => {
-                    object.under_uid(Uid::from_text(owner).to_wire().into(), "ReplicaSet")
-                }
-                None => object,
-            }
+            owners.into_iter().fold(object, |object, owner| {
+                object.under_uid(Uid::from_text(owner).to_wire().into(), "ReplicaSet")
+            })
         })
 }
 

@@ -24,7 +24,7 @@ use vitals_proto::{
 
 use super::{
     derived::{Clusters, Derived},
-    rule::{self, Bearer, Marks, OwnClaim, Rule},
+    rule::{self, Bearer, Marks, OwnClaim, Rule, Why},
 };
 use crate::{
     catalog::Catalog,
@@ -93,12 +93,12 @@ impl<'a> IntoIterator for &'a Members {
 
 /// Why an object belongs to an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Explanation {
+pub(crate) struct Explanation<'a> {
     pub(crate) rule: Rule,
     /// Through which objects, the nearest first; the last one makes the claim.
     pub(crate) via: Vec<ObjectId>,
     /// What is claimed there.
-    pub(crate) claim: OwnClaim,
+    pub(crate) claim: OwnClaim<'a>,
 }
 
 impl Membership {
@@ -235,14 +235,14 @@ impl Membership {
     }
 
     /// Why an object belongs to its entities, ordered as they are.
-    pub(crate) fn explain(
+    pub(crate) fn explain<'a>(
         &self,
-        graph: &Graph,
-        catalog: &Catalog,
+        graph: &'a Graph,
+        catalog: &'a Catalog,
         id: ObjectId,
-    ) -> Vec<Explanation> {
+    ) -> Vec<Explanation<'a>> {
         let Some(object) = graph.get(id) else { return Vec::new() };
-        let own = |claim: OwnClaim| Explanation { rule: claim.rule, via: Vec::new(), claim };
+        let own = |claim: OwnClaim<'a>| Explanation { rule: claim.rule, via: Vec::new(), claim };
         let explicit = rule::explicit(object, catalog);
         if !explicit.is_empty() {
             return explicit.into_iter().map(own).collect();
@@ -259,7 +259,7 @@ impl Membership {
         if let Some(claim) = rule::implicit(object, catalog) {
             return vec![own(claim)];
         }
-        let mut selected: BTreeMap<EntityRef, Explanation> = BTreeMap::new();
+        let mut selected: BTreeMap<EntityRef, Explanation<'a>> = BTreeMap::new();
         for backend in graph.in_order(backends(graph, id, object)) {
             for it in self.explain(graph, catalog, backend) {
                 let entity = it.claim.entity.clone();
@@ -270,10 +270,7 @@ impl Membership {
             return selected.into_values().collect();
         }
         let derived = is_derivable(object).then(|| self.derived.entity(&object.key)).flatten();
-        let why = format!(
-            "is a top-level {} that nothing claims, so that the entity is named after it",
-            object.key.kind().title()
-        );
+        let why = Why::TopLevel(object.key.kind().title());
         let claim = |entity| OwnClaim { entity, rule: Rule::Derived, bearer: Bearer::Itself, why };
         derived.map(claim).map(own).into_iter().collect()
     }
@@ -325,7 +322,7 @@ fn is_derivable(object: &Object) -> bool {
     }
 }
 
-impl Explanation {
+impl Explanation<'_> {
     /// The same, inherited through an object.
     fn through(mut self, id: ObjectId, rule: Rule) -> Self {
         self.via.insert(0, id);

@@ -62,12 +62,55 @@ impl Rule {
 
 /// A claim that an object makes by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OwnClaim {
+pub(crate) struct OwnClaim<'a> {
     pub(crate) entity: EntityRef,
     pub(crate) rule: Rule,
     pub(crate) bearer: Bearer,
+    pub(crate) why: Why<'a>,
+}
+
+/// What the bearer of a claim does. Put into words when somebody asks: claims are made anew at most changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why<'a> {
+    /// It matches this selector of the entity.
+    Selector(&'a str),
+    /// It carries this id, which a definition knows, or none does.
+    Id(&'a str),
+    UnknownId(&'a str),
+    /// It names the entity, in a label or an annotation.
+    Entity {
+        what: &'static str,
+        text: &'a str,
+    },
+    /// It carries the name of an application.
+    Name {
+        what: &'static str,
+        name: &'static str,
+        value: &'a str,
+    },
+    /// It is a top-level object of this kind.
+    TopLevel(&'a str),
+}
+
+impl OwnClaim<'_> {
     /// What the bearer does, as in `carries the label …`.
-    pub(crate) why: String,
+    pub(crate) fn why(&self) -> String {
+        let entity = &self.entity;
+        match self.why {
+            Why::Selector(selector) => {
+                format!("carries labels that match `{selector}` of {entity}")
+            }
+            Why::Id(id) => format!("carries the label {KUBERNETES_ID}: {id}"),
+            Why::UnknownId(id) => {
+                format!("carries the label {KUBERNETES_ID}: {id}, which no definition knows")
+            }
+            Why::Entity { what, text } => format!("carries the {what} {VITALS_ENTITY}: {text}"),
+            Why::Name { what, name, value } => format!("carries the {what} {name} for {value}"),
+            Why::TopLevel(kind) => format!(
+                "is a top-level {kind} that nothing claims, so that the entity is named after it"
+            ),
+        }
+    }
 }
 
 /// What carries the labels that claim.
@@ -108,24 +151,22 @@ impl<'a> Marks<'a> {
 }
 
 /// The explicit claims of an object, ordered by entity, each entity once.
-pub(crate) fn explicit(object: &Object, catalog: &Catalog) -> Vec<OwnClaim> {
+pub(crate) fn explicit<'a>(object: &'a Object, catalog: &'a Catalog) -> Vec<OwnClaim<'a>> {
     let mut all = Marks::of(object).map(|marks| explicit_by(marks, catalog));
     all.find(|claims| !claims.is_empty()).unwrap_or_default()
 }
 
 /// The explicit claims by some marks.
-pub(crate) fn explicit_by(marks: Marks<'_>, catalog: &Catalog) -> Vec<OwnClaim> {
+pub(crate) fn explicit_by<'a>(marks: Marks<'a>, catalog: &'a Catalog) -> Vec<OwnClaim<'a>> {
     let Marks { key, labels, bearer, .. } = marks;
-    let mut claims: Vec<OwnClaim> = Vec::new();
+    let mut claims: Vec<OwnClaim<'a>> = Vec::new();
     let id = labels.name(KUBERNETES_ID);
     for definition in catalog.claiming(key, labels) {
         let entity = definition.entity.clone();
         let (rule, why) = if definition.selects() {
-            let selector = &definition.wire.kubernetes_label_selector;
-            (Rule::LabelSelector, format!("carries labels that match `{selector}` of {entity}"))
+            (Rule::LabelSelector, Why::Selector(&definition.wire.kubernetes_label_selector))
         } else {
-            let id = id.unwrap_or_default();
-            (Rule::KubernetesId, format!("carries the label {KUBERNETES_ID}: {id}"))
+            (Rule::KubernetesId, Why::Id(id.unwrap_or_default()))
         };
         claims.push(OwnClaim { entity, rule, bearer, why });
     }
@@ -134,14 +175,14 @@ pub(crate) fn explicit_by(marks: Marks<'_>, catalog: &Catalog) -> Vec<OwnClaim> 
         && let Ok(entity) = EntityRef::new("component", "default", id)
         && catalog.get(&entity).is_none()
     {
-        let why = format!("carries the label {KUBERNETES_ID}: {id}, which no definition knows");
+        let why = Why::UnknownId(id);
         claims.push(OwnClaim { entity, rule: Rule::KubernetesId, bearer, why });
     }
     let label = labels.name(VITALS_ENTITY).map(|text| ("label", text));
     let annotation = marks.annotation(VITALS_ENTITY).map(|text| ("annotation", text));
     for (what, text) in label.into_iter().chain(annotation) {
         if let Ok(entity) = text.parse() {
-            let why = format!("carries the {what} {VITALS_ENTITY}: {text}");
+            let why = Why::Entity { what, text };
             claims.push(OwnClaim { entity, rule: Rule::VitalsEntity, bearer, why });
         }
     }
@@ -151,12 +192,12 @@ pub(crate) fn explicit_by(marks: Marks<'_>, catalog: &Catalog) -> Vec<OwnClaim> 
 }
 
 /// The one implicit claim of an object.
-pub(crate) fn implicit(object: &Object, catalog: &Catalog) -> Option<OwnClaim> {
+pub(crate) fn implicit<'a>(object: &'a Object, catalog: &Catalog) -> Option<OwnClaim<'a>> {
     Marks::of(object).find_map(|marks| implicit_by(marks, catalog))
 }
 
 /// The one implicit claim by some marks. Objects without a namespace make none: nothing would keep teams apart.
-pub(crate) fn implicit_by(marks: Marks<'_>, catalog: &Catalog) -> Option<OwnClaim> {
+pub(crate) fn implicit_by<'a>(marks: Marks<'a>, catalog: &Catalog) -> Option<OwnClaim<'a>> {
     let Marks { key, labels, bearer, .. } = marks;
     let tracking = marks.annotation(ARGO_TRACKING);
     let argo = tracking.and_then(tracked_application).map(|app| (Rule::ArgoCd, ARGO_TRACKING, app));
@@ -168,7 +209,7 @@ pub(crate) fn implicit_by(marks: Marks<'_>, catalog: &Catalog) -> Option<OwnClai
         |(rule, name, value)| {
             let entity = EntityRef::new("component", key.namespace(), value).ok()?;
             let what = if name == ARGO_TRACKING { "annotation" } else { "label" };
-            let why = format!("carries the {what} {name} for {value}");
+            let why = Why::Name { what, name, value };
             catalog.admits(&entity, key).then_some(OwnClaim { entity, rule, bearer, why })
         },
     )
