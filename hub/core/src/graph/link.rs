@@ -17,7 +17,6 @@ use super::{
     object::{Object, Owner, OwnerRead, Ties},
     owners::{OwnerId, Owning},
 };
-
 use crate::chunks::Chunks;
 
 /// What can select and be selected in a namespace.

@@ -1,10 +1,9 @@
 //! The UIDs that objects name as owners. Who holds such a UID, and who names it, is found by number from either end: it is
 //! asked for at every judgement, and changes seldom.
 
-use std::num::NonZeroU32;
+use std::{hash::BuildHasher as _, num::NonZeroU32};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher as _;
 use vitals_proto::identity::{ClusterName, Uid};
 
 use super::{ObjectId, ids::IdSet};
