@@ -56,8 +56,8 @@ fn per_second(messages: &[Stored]) -> f64 {
     messages.len() as f64 / span(messages)
 }
 
-/// Restarts the agent, again and again.
-pub(crate) async fn measure(table: &mut Table, landscape: &Landscape) -> Result<()> {
+/// What was listed, as fast as it is published. Restarts the agent, again and again.
+pub(crate) async fn publishing(table: &mut Table, landscape: &Landscape) -> Result<()> {
     let context = jetstream::new(async_nats::connect(landscape.fleet.nats.url()).await?);
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
@@ -77,7 +77,7 @@ pub(crate) async fn measure(table: &mut Table, landscape: &Landscape) -> Result<
         ratio: ours / bare,
         budget: Budget::Least(0.8),
     });
-    in_life(table, landscape, &context).await
+    Ok(())
 }
 
 /// What was published, and at which rates.
@@ -163,12 +163,9 @@ async fn number(landscape: &Landscape, name: &str, label: &str) -> Result<usize>
     Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()? as usize)
 }
 
-/// As agents start.
-async fn in_life(
-    table: &mut Table,
-    landscape: &Landscape,
-    context: &jetstream::Context,
-) -> Result<()> {
+/// As agents start. Restarts the agent.
+pub(crate) async fn in_life(table: &mut Table, landscape: &Landscape) -> Result<()> {
+    let context = jetstream::new(async_nats::connect(landscape.fleet.nats.url()).await?);
     let agent = landscape.agent()?;
     agent.terminate(STOPPED_WITHIN).await?;
     let bare = list_bare(landscape).await?;
@@ -177,7 +174,7 @@ async fn in_life(
     drained(landscape).await?;
     landscape.fleet.wait_verified_after(NAME, begun + 1_000).await?;
     let cpu = cpu_seconds(agent)?;
-    let all = read(context, "VITALS_OBJECTS", "vitals.v1.object.>", since.as_nanosecond()).await?;
+    let all = read(&context, "VITALS_OBJECTS", "vitals.v1.object.>", since.as_nanosecond()).await?;
     let last = all.last().context("no messages")?.at;
     let seconds = (last - since.as_nanosecond()) as f64 / 1e9;
     table.add(Row {

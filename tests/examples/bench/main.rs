@@ -77,9 +77,15 @@ async fn on_a_cluster(table: &mut Table, is_wanted: impl Fn(&str) -> bool) -> Re
         let samples = traffic.report(table, "objects as of a Helm chart")?;
         cpu::measure(table, &samples)?;
     }
-    if is_wanted("memory") {
+    if ["memory", "first-sync"].into_iter().any(&is_wanted) {
         landscape.grow(deployments / 10).await?;
+    }
+    if is_wanted("memory") {
         memory::at_rest(table, &landscape, "as it grew")?;
+    }
+    if is_wanted("first-sync") {
+        // As many as fit the outbox.
+        first_sync::publishing(table, &landscape).await?;
     }
     if ["memory", "first-sync", "propagation"].into_iter().any(&is_wanted) {
         landscape.grow(deployments).await?;
@@ -88,7 +94,7 @@ async fn on_a_cluster(table: &mut Table, is_wanted: impl Fn(&str) -> bool) -> Re
         memory::at_rest(table, &landscape, "as it grew")?;
     }
     if is_wanted("first-sync") {
-        first_sync::measure(table, &landscape).await?;
+        first_sync::in_life(table, &landscape).await?;
     }
     if is_wanted("memory") {
         memory::at_rest(table, &landscape, "after a restart")?;
