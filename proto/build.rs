@@ -16,6 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR for build scripts")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     // Ordered maps: equal facts must give equal bytes, since bytes are what is digested.
-    tonic_prost_build::configure().btree_map(".").bytes(".").compile_fds(descriptors)?;
+    let services = env::var_os("CARGO_FEATURE_GRPC").is_some();
+    tonic_prost_build::configure()
+        .build_client(services)
+        .build_server(services)
+        .btree_map(".")
+        .bytes(".")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -15,7 +15,7 @@ pub mod digest;
 pub mod limits;
 pub mod rule;
 
-/// Messages and services of package `vitals.v1`, generated.
+/// Messages of package `vitals.v1`, generated; its services too, with feature `grpc`.
 #[allow(
     clippy::all,
     clippy::allow_attributes_without_reason,
@@ -24,7 +24,7 @@ pub mod rule;
     reason = "generated code is not ours to style"
 )]
 pub mod v1 {
-    tonic::include_proto!("vitals.v1");
+    include!(concat!(env!("OUT_DIR"), "/vitals.v1.rs"));
 }
 
 /// The compiled `FileDescriptorSet` of `vitals/v1/*.proto`, for reflection and for checks of compatibility.
