@@ -339,7 +339,7 @@ fn another_takes_over_from_a_holder_that_is_killed_or_frozen() {
         let taken =
             |after: Option<Epoch>| move |beat: &v1::Heartbeat| beat.epoch.map(Epoch::from) > after;
         let heartbeat = mirror.wait_heartbeat("the second to take over", taken(beginning)).await?;
-        mirror.wait_true().await?;
+        mirror.wait_repaired().await?;
 
         let third = start().await?;
         third.wait_ready().await?;
@@ -347,13 +347,13 @@ fn another_takes_over_from_a_holder_that_is_killed_or_frozen() {
         scale(&client, &namespace, 4).await?;
         let after = epoch_of(&heartbeat);
         let heartbeat = mirror.wait_heartbeat("the third to take over", taken(after)).await?;
-        // What goes before the third has listed it is buried only when a hub asks for it, and there is none here.
-        mirror.wait_true().await?;
+        // What goes before the third has listed it is buried only when a hub asks for it; so for what other tests delete.
+        mirror.wait_repaired().await?;
         second.process.thaw().await?;
         scale(&client, &namespace, 1).await?;
         second.wait_ready().await?;
         pods_are(&client, &namespace, 1).await?;
-        let snapshot = mirror.wait_true().await?;
+        let snapshot = mirror.wait_repaired().await?;
         let last = snapshot.heartbeat.as_ref().and_then(epoch_of);
         ensure!(last >= epoch_of(&heartbeat), "the thawed one is silent");
         let objects = snapshot.facts().len();
@@ -365,7 +365,7 @@ fn another_takes_over_from_a_holder_that_is_killed_or_frozen() {
         let given_back =
             mirror.wait_heartbeat("the second to take what was given back", taken(last)).await?;
         ensure!(epoch_of(&given_back) > last);
-        mirror.wait_true().await?;
+        mirror.wait_repaired().await?;
         Ok(())
     });
 }
