@@ -354,3 +354,13 @@ fn pod(facts: &v1::PodFacts, assessment: &Assessment) -> Pod {
     let trouble = assess::pod::trouble(facts).map(Box::new);
     Pod { restarts: assess::pod::restarts(facts), life, readiness, trouble }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_small() {
+        assert_eq!(size_of::<Vital>(), 16);
+    }
+}
