@@ -115,10 +115,8 @@ fn kind(word: &str) -> Kind {
 fn kind_word(word: &str) -> Option<Kind> {
     let word = word.to_lowercase();
     Kind::KNOWN.into_iter().find(|kind| {
-        let resource = kind.resource();
-        let plural = resource.split('.').next().unwrap_or(resource);
-        word == resource
-            || word == plural
+        word == kind.resource()
+            || word == kind.plural()
             || word == kind.title().to_lowercase()
             || short_name(kind) == Some(word.as_str())
     })
@@ -135,6 +133,13 @@ fn short_name(kind: &Kind) -> Option<&'static str> {
         Kind::ReplicaSet => Some("rs"),
         Kind::Pod => Some("po"),
         Kind::Service => Some("svc"),
+        Kind::CronJob => Some("cj"),
+        Kind::PersistentVolumeClaim => Some("pvc"),
+        Kind::Ingress => Some("ing"),
+        Kind::HorizontalPodAutoscaler => Some("hpa"),
+        Kind::PodDisruptionBudget => Some("pdb"),
+        // kubectl has no shorter word for it than its singular.
+        Kind::Job => None,
         Kind::Other(_) => None,
     }
 }
@@ -202,6 +207,12 @@ mod tests {
             ("deployments.apps/shop", r#"? deployments.apps "ns1" shop"#),
             ("pod shop-1", r#"? pods "ns1" shop-1"#),
             ("no n1", r#"? nodes "" n1"#),
+            ("job/nightly-1", r#"? jobs.batch "ns1" nightly-1"#),
+            ("cj nightly", r#"? cronjobs.batch "ns1" nightly"#),
+            ("hpa/shop", r#"? horizontalpodautoscalers.autoscaling "ns1" shop"#),
+            ("pvc/data", r#"? persistentvolumeclaims "ns1" data"#),
+            ("pdb/shop", r#"? poddisruptionbudgets.policy "ns1" shop"#),
+            ("ing/shop", r#"? ingresses.networking.k8s.io "ns1" shop"#),
             ("eu-1/pods/pay/shop-1", r#"eu-1 pods "pay" shop-1"#),
             ("eu-1/node/n1", r#"eu-1 nodes "" n1"#),
             ("eu-1/widgets.example.org/pay/w", r#"eu-1 widgets.example.org "pay" w"#),

@@ -16,7 +16,7 @@ use prost::Message as _;
 use crate::v1::{self, facts::Kind};
 
 /// Only ever appended to, 62 at most: a place in it is on the wire.
-const WORDS: [&str; 50] = [
+const WORDS: [&str; 53] = [
     // Keys of labels and annotations.
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
@@ -70,6 +70,10 @@ const WORDS: [&str; 50] = [
     "MemoryPressure",
     "DiskPressure",
     "PIDPressure",
+    // Labels of the pods of a Job, and of their template.
+    "batch.kubernetes.io/job-name",
+    "batch.kubernetes.io/controller-uid",
+    "controller-uid",
 ];
 
 /// By place.
@@ -194,7 +198,16 @@ fn rewrite(facts: &mut v1::Facts, word: fn(&mut String)) {
         Some(Kind::Service(it)) => keys(&mut it.selector, word),
         Some(Kind::Node(it)) => conditions(&mut it.conditions, word),
         Some(Kind::Namespace(it)) => conditions(&mut it.conditions, word),
-        None => {}
+        Some(Kind::Job(it)) => {
+            workload(&mut None, &mut it.template, &mut it.conditions, word);
+        }
+        Some(Kind::CronJob(it)) => workload(&mut None, &mut it.template, &mut [], word),
+        Some(Kind::HorizontalPodAutoscaler(it)) => conditions(&mut it.conditions, word),
+        Some(Kind::PersistentVolumeClaim(it)) => conditions(&mut it.conditions, word),
+        Some(Kind::PodDisruptionBudget(it)) => {
+            workload(&mut it.selector, &mut None, &mut it.conditions, word);
+        }
+        Some(Kind::Ingress(_)) | None => {}
     }
 }
 

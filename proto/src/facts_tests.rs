@@ -76,6 +76,40 @@ fn pod_facts() -> impl Strategy<Value = v1::PodFacts> {
     })
 }
 
+fn batch() -> impl Strategy<Value = Kind> {
+    (texts(), all_conditions(), any::<bool>()).prop_map(|(labels, conditions, is_scheduled)| {
+        let template = Some(v1::PodTemplate { labels, ..Default::default() });
+        if is_scheduled {
+            Kind::CronJob(v1::CronJobFacts { template, ..Default::default() })
+        } else {
+            Kind::Job(v1::JobFacts { template, conditions, ..Default::default() })
+        }
+    })
+}
+
+fn others() -> impl Strategy<Value = Kind> {
+    (label_selector(), all_conditions(), text(), 0..4_u8).prop_map(
+        |(selector, conditions, text, kind)| match kind {
+            0 => Kind::HorizontalPodAutoscaler(v1::HorizontalPodAutoscalerFacts {
+                target: Some(v1::ScaleTarget { api_version: text, ..Default::default() }),
+                conditions,
+                ..Default::default()
+            }),
+            1 => Kind::PersistentVolumeClaim(v1::PersistentVolumeClaimFacts {
+                volume_name: text,
+                conditions,
+                ..Default::default()
+            }),
+            2 => Kind::PodDisruptionBudget(v1::PodDisruptionBudgetFacts {
+                selector: Some(selector),
+                conditions,
+                ..Default::default()
+            }),
+            _ => Kind::Ingress(v1::IngressFacts { class: text, ..Default::default() }),
+        },
+    )
+}
+
 fn facts() -> impl Strategy<Value = v1::Facts> {
     let workload = (label_selector(), texts(), all_conditions()).prop_map(|(of, labels, all)| {
         let template = Some(v1::PodTemplate { labels, ..Default::default() });
@@ -88,7 +122,7 @@ fn facts() -> impl Strategy<Value = v1::Facts> {
     });
     let service = texts()
         .prop_map(|selector| Kind::Service(v1::ServiceFacts { selector, ..Default::default() }));
-    let kind = prop_oneof![workload, pod_facts().prop_map(Kind::Pod), service];
+    let kind = prop_oneof![workload, pod_facts().prop_map(Kind::Pod), service, batch(), others()];
     (meta(), kind).prop_map(|(meta, kind)| v1::Facts {
         meta: Some(meta),
         kind: Some(kind),
@@ -116,6 +150,7 @@ fn words_have_their_place_for_good() {
         ("node.kubernetes.io/instance-type", "~b"),
         ("DaemonSet", "~g"),
         ("PIDPressure", "~x"),
+        ("controller-uid", "~0"),
     ] {
         let mut word = long.to_owned();
         shorten(&mut word);

@@ -17,27 +17,45 @@ pub enum Kind {
     StatefulSet,
     /// `daemonsets.apps`.
     DaemonSet,
+    /// `cronjobs.batch`.
+    CronJob,
     /// `replicasets.apps`.
     ReplicaSet,
+    /// `jobs.batch`.
+    Job,
+    /// `persistentvolumeclaims`.
+    PersistentVolumeClaim,
     /// `pods`.
     Pod,
     /// `services`.
     Service,
+    /// `ingresses.networking.k8s.io`.
+    Ingress,
+    /// `horizontalpodautoscalers.autoscaling`.
+    HorizontalPodAutoscaler,
+    /// `poddisruptionbudgets.policy`.
+    PodDisruptionBudget,
     /// Any other: what a newer agent sends, or a custom resource.
     Other(Arc<str>),
 }
 
 impl Kind {
     /// Every kind with a variant of its own, in the order in which an agent lists them: owners before what they own.
-    pub const KNOWN: [Self; 8] = [
+    pub const KNOWN: [Self; 14] = [
         Self::Namespace,
         Self::Node,
         Self::Deployment,
         Self::StatefulSet,
         Self::DaemonSet,
+        Self::CronJob,
         Self::ReplicaSet,
+        Self::Job,
+        Self::PersistentVolumeClaim,
         Self::Pod,
         Self::Service,
+        Self::Ingress,
+        Self::HorizontalPodAutoscaler,
+        Self::PodDisruptionBudget,
     ];
 
     /// From resource and group: `deployments.apps`, `pods`.
@@ -52,6 +70,12 @@ impl Kind {
             "replicasets.apps" => Self::ReplicaSet,
             "pods" => Self::Pod,
             "services" => Self::Service,
+            "cronjobs.batch" => Self::CronJob,
+            "jobs.batch" => Self::Job,
+            "persistentvolumeclaims" => Self::PersistentVolumeClaim,
+            "ingresses.networking.k8s.io" => Self::Ingress,
+            "horizontalpodautoscalers.autoscaling" => Self::HorizontalPodAutoscaler,
+            "poddisruptionbudgets.policy" => Self::PodDisruptionBudget,
             other => Self::Other(other.into()),
         }
     }
@@ -68,6 +92,12 @@ impl Kind {
             Self::ReplicaSet => "replicasets.apps",
             Self::Pod => "pods",
             Self::Service => "services",
+            Self::CronJob => "cronjobs.batch",
+            Self::Job => "jobs.batch",
+            Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::Ingress => "ingresses.networking.k8s.io",
+            Self::HorizontalPodAutoscaler => "horizontalpodautoscalers.autoscaling",
+            Self::PodDisruptionBudget => "poddisruptionbudgets.policy",
             Self::Other(resource) => resource,
         }
     }
@@ -84,6 +114,12 @@ impl Kind {
             Self::ReplicaSet => "ReplicaSet",
             Self::Pod => "Pod",
             Self::Service => "Service",
+            Self::CronJob => "CronJob",
+            Self::Job => "Job",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Ingress => "Ingress",
+            Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::Other(resource) => resource,
         }
     }
@@ -95,9 +131,23 @@ impl Kind {
             Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::ReplicaSet => {
                 Some("apps/v1")
             }
-            Self::Namespace | Self::Node | Self::Pod | Self::Service => Some("v1"),
+            Self::CronJob | Self::Job => Some("batch/v1"),
+            Self::HorizontalPodAutoscaler => Some("autoscaling/v2"),
+            Self::PodDisruptionBudget => Some("policy/v1"),
+            Self::Ingress => Some("networking.k8s.io/v1"),
+            Self::Namespace
+            | Self::Node
+            | Self::PersistentVolumeClaim
+            | Self::Pod
+            | Self::Service => Some("v1"),
             Self::Other(_) => None,
         }
+    }
+
+    /// Resource alone, as it stands in a path of the API: `deployments`.
+    #[must_use]
+    pub fn plural(&self) -> &str {
+        self.resource().split('.').next().unwrap_or_default()
     }
 
     /// Its objects live in a namespace; `None` where it is not known.
@@ -108,9 +158,15 @@ impl Kind {
             Self::Deployment
             | Self::StatefulSet
             | Self::DaemonSet
+            | Self::CronJob
             | Self::ReplicaSet
+            | Self::Job
+            | Self::PersistentVolumeClaim
             | Self::Pod
-            | Self::Service => Some(true),
+            | Self::Service
+            | Self::Ingress
+            | Self::HorizontalPodAutoscaler
+            | Self::PodDisruptionBudget => Some(true),
             Self::Other(_) => None,
         }
     }
@@ -130,6 +186,12 @@ mod tests {
     fn every_known_kind_is_found_by_its_resource() {
         for kind in Kind::KNOWN {
             assert_eq!(Kind::from_resource(kind.resource()), kind);
+            let group = kind.api_version().and_then(|it| Some(it.split_once('/')?.0));
+            let resource = group.map_or_else(
+                || kind.plural().to_owned(),
+                |group| format!("{}.{group}", kind.plural()),
+            );
+            assert_eq!(kind.resource(), resource);
         }
         assert_eq!(Kind::from_resource("x.example.org"), Kind::Other("x.example.org".into()));
     }

@@ -22,7 +22,7 @@ mod kubeconfig;
 mod users;
 
 pub use kubeconfig::merged_kubeconfig;
-pub use users::{User, rule};
+pub use users::{User, may_read, rule};
 
 use crate::folder::Folder;
 use crate::port::retry_if_taken;

@@ -81,7 +81,11 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
         Some(Kind::Pod(facts)) => &mut facts.conditions,
         Some(Kind::Node(facts)) => &mut facts.conditions,
         Some(Kind::Namespace(facts)) => &mut facts.conditions,
-        Some(Kind::Service(_)) | None => return false,
+        Some(Kind::Job(facts)) => &mut facts.conditions,
+        Some(Kind::HorizontalPodAutoscaler(facts)) => &mut facts.conditions,
+        Some(Kind::PersistentVolumeClaim(facts)) => &mut facts.conditions,
+        Some(Kind::PodDisruptionBudget(facts)) => &mut facts.conditions,
+        Some(Kind::Service(_) | Kind::CronJob(_) | Kind::Ingress(_)) | None => return false,
     };
     changed(conditions, |all| all.iter_mut().for_each(|one| shorten(&mut one.message)))
 }
@@ -95,7 +99,13 @@ fn pod(facts: &mut v1::Facts) -> Option<&mut v1::PodFacts> {
         | Kind::DaemonSet(_)
         | Kind::Service(_)
         | Kind::Node(_)
-        | Kind::Namespace(_) => None,
+        | Kind::Namespace(_)
+        | Kind::Job(_)
+        | Kind::CronJob(_)
+        | Kind::HorizontalPodAutoscaler(_)
+        | Kind::PersistentVolumeClaim(_)
+        | Kind::PodDisruptionBudget(_)
+        | Kind::Ingress(_) => None,
     }
 }
 
@@ -153,7 +163,16 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
         Kind::ReplicaSet(facts) => facts.template.as_mut(),
         Kind::StatefulSet(facts) => facts.template.as_mut(),
         Kind::DaemonSet(facts) => facts.template.as_mut(),
-        Kind::Pod(_) | Kind::Service(_) | Kind::Node(_) | Kind::Namespace(_) => None,
+        Kind::Job(facts) => facts.template.as_mut(),
+        Kind::CronJob(facts) => facts.template.as_mut(),
+        Kind::Pod(_)
+        | Kind::Service(_)
+        | Kind::Node(_)
+        | Kind::Namespace(_)
+        | Kind::HorizontalPodAutoscaler(_)
+        | Kind::PersistentVolumeClaim(_)
+        | Kind::PodDisruptionBudget(_)
+        | Kind::Ingress(_) => None,
     }
 }
 

@@ -21,9 +21,15 @@ mod node;
 mod deployment;
 mod stateful_set;
 mod daemon_set;
+mod cron_job;
 mod replica_set;
+mod job;
+mod persistent_volume_claim;
 mod pod;
 mod service;
+mod ingress;
+mod horizontal_pod_autoscaler;
+mod pod_disruption_budget;
 pub mod fit;
 #[cfg(test)]
 mod testing;
@@ -113,9 +119,15 @@ pub fn project(kind: &Kind, json: &[u8]) -> Result<Projected, Unreadable> {
         Kind::Deployment => read(json, deployment::facts),
         Kind::StatefulSet => read(json, stateful_set::facts),
         Kind::DaemonSet => read(json, daemon_set::facts),
+        Kind::CronJob => read(json, cron_job::facts),
         Kind::ReplicaSet => read(json, replica_set::facts),
+        Kind::Job => read(json, job::facts),
+        Kind::PersistentVolumeClaim => read(json, persistent_volume_claim::facts),
         Kind::Pod => read(json, pod::facts),
         Kind::Service => read(json, service::facts),
+        Kind::Ingress => read(json, ingress::facts),
+        Kind::HorizontalPodAutoscaler => read(json, horizontal_pod_autoscaler::facts),
+        Kind::PodDisruptionBudget => read(json, pod_disruption_budget::facts),
         Kind::Other(_) => read(json, |_: &Metadata, _: IgnoredAny, _: IgnoredAny| None),
     };
     read.map_err(|source| unreadable(kind, json, source))

@@ -39,9 +39,10 @@ pub(super) struct Status {
     load_balancer: Option<LoadBalancer>,
 }
 
+/// Slim `corev1.LoadBalancerStatus`, and that of an Ingress.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct LoadBalancer {
+pub(super) struct LoadBalancer {
     ingress: List<Ingress>,
 }
 
@@ -66,13 +67,15 @@ pub(super) fn facts(_: &Metadata, spec: Spec, status: Status) -> Option<v1::fact
             node_port: port.node_port.unwrap_or_default(),
         }),
         selector: spec.selector.0,
-        load_balancer_ingress: status
-            .load_balancer
-            .unwrap_or_default()
-            .ingress
-            .map(|Ingress { ip, hostname }| ip.or(hostname).unwrap_or_default()),
+        load_balancer_ingress: addresses(status.load_balancer),
         publish_not_ready_addresses: spec.publish_not_ready_addresses.unwrap_or_default(),
     }))
+}
+
+/// The IP address or else the host name of each entry.
+pub(super) fn addresses(load_balancer: Option<LoadBalancer>) -> Vec<String> {
+    let entries = load_balancer.unwrap_or_default().ingress;
+    entries.map(|Ingress { ip, hostname }| ip.or(hostname).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Tells an absent kind from a path that is merely not found: 404 counts only while discovery succeeds, and names the kind in
-//! no version (PROTOCOL.md, "Heartbeat").
+//! Tells an absent kind from a path that is merely not found: 404 counts only while discovery succeeds, and does not name the
+//! kind in the version that is read (PROTOCOL.md, "Heartbeat"). An API server that has it in older versions alone has nothing
+//! that could be read: it says so beside the 404.
 
 use std::time::Duration;
 
@@ -49,32 +50,48 @@ struct ApiResource {
 /// What a 404 means: [`Failure::Absent`], or [`Failure::Broken`] where discovery fails or names the kind all the same.
 pub(super) async fn absent(client: &kube::Client, resource: &Resource, detail: String) -> Failure {
     match served(client, resource).await {
-        Ok(None) => Failure::Absent(detail),
-        Ok(Some(version)) => {
-            Failure::Broken(format!("{detail}, although discovery names it in {version}"))
+        Ok(Served::Not) => Failure::Absent(detail),
+        Ok(Served::Otherwise(versions)) => Failure::Absent(format!(
+            "{detail}: its group is served as {} alone",
+            versions.join(", ")
+        )),
+        Ok(Served::AsRead) => {
+            let api = &resource.api;
+            Failure::Broken(format!("{detail}, although discovery names it in {api}"))
         }
         Err(Failure::Forbidden(detail)) => Failure::Forbidden(detail),
         Err(failure) => Failure::Broken(format!("{detail}, and discovery fails: {failure:?}")),
     }
 }
 
-/// The version in which the kind is served, if any.
-async fn served(client: &kube::Client, resource: &Resource) -> Result<Option<String>, Failure> {
+/// What discovery says of a kind.
+enum Served {
+    /// It names it in the version that is read.
+    AsRead,
+    /// It names its group in these versions, and not in the one that is read.
+    Otherwise(Vec<String>),
+    /// Neither.
+    Not,
+}
+
+async fn served(client: &kube::Client, resource: &Resource) -> Result<Served, Failure> {
     let Groups { groups } = document(client, "/apis").await?;
-    let mut paths = vec![];
-    if resource.group.is_empty() {
-        paths.push("/api/v1".to_owned());
-    }
-    let versions = groups.into_iter().filter(|group| group.name == resource.group);
-    let versions = versions.flat_map(|group| group.versions);
-    paths.extend(versions.map(|version| format!("/apis/{}", version.group_version)));
-    for path in paths {
-        let Resources { resources } = document(client, &path).await?;
-        if resources.iter().any(|served| served.name == resource.plural) {
-            return Ok(Some(path));
+    // The core group is in no list of groups.
+    if let Some(version) = resource.api.strip_prefix("/apis/") {
+        let group = version.split('/').next().unwrap_or_default();
+        let found = groups.into_iter().find(|it| it.name == group);
+        let versions = found.map(|it| it.versions).unwrap_or_default();
+        let versions: Vec<String> = versions.into_iter().map(|it| it.group_version).collect();
+        if versions.is_empty() {
+            return Ok(Served::Not);
+        }
+        if versions.iter().all(|it| it != version) {
+            return Ok(Served::Otherwise(versions));
         }
     }
-    Ok(None)
+    let Resources { resources } = document(client, &resource.api).await?;
+    let is_named = resources.iter().any(|served| served.name == resource.plural);
+    Ok(if is_named { Served::AsRead } else { Served::Not })
 }
 
 async fn document<T: DeserializeOwned>(client: &kube::Client, path: &str) -> Result<T, Failure> {

@@ -9,34 +9,25 @@ use super::ResourceVersion;
 /// Where the API server serves a kind.
 #[derive(Clone, Debug)]
 pub(super) struct Resource {
-    /// `apps`; empty for the core group.
-    pub(super) group: &'static str,
+    /// `/apis/apps/v1`: what discovery is asked of.
+    pub(super) api: String,
     /// `deployments`.
-    pub(super) plural: &'static str,
+    pub(super) plural: String,
     /// `/apis/apps/v1/deployments`, with the namespace where the watch is limited to one.
     path: String,
 }
 
 impl Resource {
-    /// `None` for a kind whose API is not known. All known kinds are of version `v1`.
+    /// `None` for a kind whose API is not known.
     pub(super) fn new(kind: &Kind, namespace: Option<&str>) -> Option<Self> {
-        let (group, plural) = match kind {
-            Kind::Namespace => ("", "namespaces"),
-            Kind::Node => ("", "nodes"),
-            Kind::Pod => ("", "pods"),
-            Kind::Service => ("", "services"),
-            Kind::Deployment => ("apps", "deployments"),
-            Kind::StatefulSet => ("apps", "statefulsets"),
-            Kind::DaemonSet => ("apps", "daemonsets"),
-            Kind::ReplicaSet => ("apps", "replicasets"),
-            Kind::Other(_) => return None,
-        };
-        let api = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
+        let (version, plural) = (kind.api_version()?, kind.plural());
+        let root = if version.contains('/') { "apis" } else { "api" };
+        let api = format!("/{root}/{version}");
         let path = match namespace.filter(|_| kind.is_namespaced() == Some(true)) {
             Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
             None => format!("{api}/{plural}"),
         };
-        Some(Self { group, plural, path })
+        Some(Self { api, plural: plural.to_owned(), path })
     }
 
     /// A page of a consistent list. Without `resourceVersion` it is as new as etcd is.
@@ -88,10 +79,13 @@ mod tests {
     fn every_known_kind_has_its_path() {
         for kind in Kind::KNOWN {
             let resource = Resource::new(&kind, None).unwrap();
-            let dot = if resource.group.is_empty() { "" } else { "." };
-            assert_eq!(format!("{}{dot}{}", resource.plural, resource.group), kind.resource());
-            assert!(resource.path.contains(kind.api_version().unwrap()), "{kind}");
+            assert_eq!(resource.path, format!("{}/{}", resource.api, resource.plural), "{kind}");
+            assert!(resource.api.ends_with(kind.api_version().unwrap()), "{kind}");
         }
+        let scaler = Resource::new(&Kind::HorizontalPodAutoscaler, None).unwrap();
+        assert_eq!(scaler.path, "/apis/autoscaling/v2/horizontalpodautoscalers");
+        let claim = Resource::new(&Kind::PersistentVolumeClaim, None).unwrap();
+        assert_eq!(claim.path, "/api/v1/persistentvolumeclaims");
         assert!(Resource::new(&Kind::Other("x.example.org".into()), None).is_none());
     }
 

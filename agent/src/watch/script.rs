@@ -45,9 +45,14 @@ impl Bench {
     }
 
     pub(super) fn with(settings: Settings, queue: usize) -> Self {
+        Self::of(Kind::Pod, settings, queue)
+    }
+
+    /// Of another kind.
+    pub(super) fn of(kind: Kind, settings: Settings, queue: usize) -> Self {
         let (asks, asked) = mpsc::channel(8);
         let client = kube::Client::new(Service(asks), "default");
-        let watcher = Watcher::new(client, Kind::Pod, settings).expect("pods are known");
+        let watcher = Watcher::new(client, kind, settings).expect("a kind that is known");
         let relist = watcher.relist();
         let (send, items) = mpsc::channel(queue);
         let mut watch = JoinSet::new();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
+use vitals_proto::kind::Kind;
 
 use super::{
     Settings,
@@ -240,6 +241,31 @@ async fn a_kind_is_absent_only_if_discovery_says_so() {
     bench.expect(&["Listing", &format!("Listing: {why}")]).await;
     bench.asked("sendInitialEvents=true").await.stream().end_of_list(10).await;
     bench.expect(&["list 10", "end 10", "Live"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_served_in_another_version_alone_is_absent() {
+    let of = |versions: &[&str]| {
+        let versions: Vec<_> = versions.iter().map(|it| json!({ "groupVersion": it })).collect();
+        json!({ "groups": [
+            { "name": "apps", "versions": [{ "groupVersion": "apps/v1" }] },
+            { "name": "autoscaling", "versions": versions },
+        ] })
+    };
+    let mut bench = Bench::of(Kind::HorizontalPodAutoscaler, Settings::default(), 64);
+    bench.asked("/apis/autoscaling/v2/horizontalpodautoscalers?limit=1").await.refuse(404);
+    bench.asked("/apis").await.json(200, &of(&["autoscaling/v1", "autoscaling/v2beta2"]));
+    let why = "its group is served as autoscaling/v1, autoscaling/v2beta2 alone";
+    bench.expect(&["Listing", &format!("Absent: 404 no: 404: {why}")]).await;
+
+    let mut bench = Bench::of(Kind::HorizontalPodAutoscaler, Settings::default(), 64);
+    bench.asked("limit=1").await.refuse(404);
+    bench.asked("/apis").await.json(200, &of(&["autoscaling/v1", "autoscaling/v2"]));
+    let named = json!({"resources": [{"name": "horizontalpodautoscalers"}]});
+    bench.asked("/apis/autoscaling/v2").await.json(200, &named);
+    bench.asked("limit=1").await.page(10, &[], None);
+    let why = "although discovery names it in /apis/autoscaling/v2";
+    bench.expect(&["Listing", &format!("Listing: 404 no: 404, {why}")]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,7 +80,8 @@ struct Indent {
 
 fn rows(node: &TreeNode, indent: &Indent, now_unix_ms: i64, table: &mut Table) {
     let object = node.object.clone().unwrap_or_default();
-    let edge = if node.edge == "selects" { "→ " } else { "" };
+    // What is named is drawn in full elsewhere, or has nothing below it.
+    let edge = if matches!(node.edge.as_str(), "" | "owns") { "" } else { "→ " };
     let health = node.health.clone().unwrap_or_default();
     table.row([
         Cell::from(format!("{}{edge}{}", indent.own, text::object(&object))),

@@ -52,7 +52,18 @@ pub(super) fn compare(live: &Live, held: &Held) -> Vec<Found> {
         let entities = members.get(key).unwrap_or(&nothing);
         compare_membership(key, object, entities, held, &mut found);
     }
+    // They have no numbers, and so stand among no entity's workloads.
+    let schedules = live.objects.iter().filter(|(key, _)| *key.kind() == Kind::CronJob);
+    for (key, object) in schedules {
+        compare_membership(key, object, &said(key, held), held, &mut found);
+    }
     found
+}
+
+/// The entities that the hub says an object belongs to.
+fn said<'a>(key: &ObjectKey, held: &'a Held) -> BTreeSet<&'a str> {
+    let held = held.objects.get(key);
+    held.map(|held| held.entities.iter().map(String::as_str).collect()).unwrap_or_default()
 }
 
 /// Law 7: what is stale is never shown as Healthy.
@@ -136,11 +147,7 @@ fn compare_membership(
         let difference = Difference { subject, aspect, cluster, hub };
         found.push(Found::new(difference, object.resource_version()));
     };
-    let said: BTreeSet<&str> = held
-        .objects
-        .get(key)
-        .map(|held| held.entities.iter().map(String::as_str).collect())
-        .unwrap_or_default();
+    let said = said(key, held);
     let list = |entities: &BTreeSet<&str>| entities.iter().copied().collect::<Vec<_>>().join(", ");
     if &said != entities {
         differs("entities", format!("(by the entities) {}", list(entities)), list(&said));
@@ -210,8 +217,14 @@ impl Numbers {
             | Kind::Node
             | Kind::Deployment
             | Kind::StatefulSet
+            | Kind::CronJob
+            | Kind::Job
+            | Kind::PersistentVolumeClaim
             | Kind::Pod
             | Kind::Service
+            | Kind::Ingress
+            | Kind::HorizontalPodAutoscaler
+            | Kind::PodDisruptionBudget
             | Kind::Other(_) => Self {
                 desired: replicas,
                 ready: status("readyReplicas"),

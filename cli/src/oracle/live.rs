@@ -52,7 +52,7 @@ impl Live {
 
 /// What to list of a kind: all of it, or what is in these namespaces where some are named.
 fn paths<'a>(kind: &'a Kind, namespaces: &[String]) -> Vec<(&'a Kind, String)> {
-    let plural = kind.resource().split('.').next().unwrap_or_default();
+    let plural = kind.plural();
     let version = kind.api_version().unwrap_or("v1");
     let root = if version.contains('/') { "apis" } else { "api" };
     if namespaces.is_empty() {

@@ -1,7 +1,8 @@
 //! The verdict on an entity in this cluster, held against its objects as they live. Pure.
 //!
 //! How findings make a verdict is the hub's to know, but two bounds hold whatever the rules are: it is at least as bad as its
-//! worst workload is by itself, and where each of its objects is healthy by itself so is the whole.
+//! worst workload is by itself, and where each of its objects is healthy by itself so is the whole, unless there are some of
+//! which more is known than their own rule says: an autoscaler at its maximum, a budget that blocks, an Ingress to nothing.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +81,9 @@ fn compare_one(
     if let Some((key, status)) = worst.filter(|(_, status)| *status > said) {
         return differs("status", format!("{key}, which is {status:?}"));
     }
-    let is_well = healths.iter().all(|(_, status)| *status == HealthStatus::Healthy);
+    let is_well = healths
+        .iter()
+        .all(|(key, status)| *status == HealthStatus::Healthy && !says_more_elsewhere(key));
     if is_well && said != HealthStatus::Healthy {
         return differs("status", format!("{} objects, each of them Healthy", healths.len()));
     }
@@ -96,4 +99,9 @@ fn status(member: &Member<'_>, now: Time) -> Option<HealthStatus> {
 /// What the hub never judges better than it is by itself.
 fn is_workload(key: &ObjectKey) -> bool {
     matches!(key.kind(), Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet)
+}
+
+/// The hub may judge it worse than its own rule does.
+fn says_more_elsewhere(key: &ObjectKey) -> bool {
+    matches!(key.kind(), Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget | Kind::Ingress)
 }

@@ -185,6 +185,12 @@ fn what_an_object_says_by_itself() {
             "a pod of a Job",
             pod("eu-1", "pay/p").under_uid("j".into(), "Job"),
             vec![],
+            "it carries no label or annotation that names an entity, and the Job that controls it is not held",
+        ),
+        (
+            "a pod of a custom resource",
+            pod("eu-1", "pay/p").under_uid("w".into(), "Workflow"),
+            vec![],
             "it carries no label or annotation that names an entity, and the object that controls it is not held",
         ),
         (

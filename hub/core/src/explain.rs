@@ -57,9 +57,18 @@ impl Picture {
             Bearer::Itself => "which",
             Bearer::Template => "whose pod template",
         };
+        let joined = |verb: &str, joint: &str| {
+            if nearest == last {
+                format!("it {verb} {last}, {which} {why}")
+            } else {
+                format!("it {verb} {nearest}, {joint} {last}, {which} {why}")
+            }
+        };
         match rule {
-            Rule::Selector if nearest == last => format!("it selects {last}, {which} {why}"),
-            Rule::Selector => format!("it selects {nearest}, under {last}, {which} {why}"),
+            Rule::Selector => joined("selects", "under"),
+            Rule::ScaleTarget => joined("scales", "under"),
+            Rule::Backend => joined("routes to", "and so to"),
+            Rule::Volume => joined("is mounted by", "under"),
             Rule::LabelSelector
             | Rule::KubernetesId
             | Rule::VitalsEntity
@@ -87,11 +96,25 @@ impl Picture {
             return format!("{marks}, and the {kind} that controls it is not held");
         }
         match object.key.kind() {
-            Kind::Service => format!("{marks}, and selects nothing that belongs to one"),
+            Kind::Service | Kind::PodDisruptionBudget => {
+                format!("{marks}, and selects nothing that belongs to one")
+            }
+            Kind::HorizontalPodAutoscaler => {
+                format!("{marks}, and scales nothing that belongs to one")
+            }
+            Kind::Ingress => format!("{marks}, and routes to nothing that belongs to one"),
+            Kind::PersistentVolumeClaim => {
+                format!("{marks}, and no pod that belongs to one mounts it")
+            }
+            Kind::Job => format!("{marks}, and a job without a CronJob gets no entity of its own"),
             Kind::Pod => {
                 format!("{marks}, and a pod without a controller gets no entity of its own")
             }
-            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet => {
+            Kind::Deployment
+            | Kind::StatefulSet
+            | Kind::DaemonSet
+            | Kind::CronJob
+            | Kind::ReplicaSet => {
                 format!("{marks}, and its name cannot be part of a reference")
             }
             Kind::Node | Kind::Namespace | Kind::Other(_) => marks.to_owned(),

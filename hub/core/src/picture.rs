@@ -294,10 +294,12 @@ impl Picture {
         self.touch(moved, input);
     }
 
-    /// Touches all whose verdict can rest on an object: its own entities, and those of what controls it and what it controls.
+    /// Touches all whose verdict can rest on an object: its own entities, those of what controls it and what it controls, and of
+    /// what else is judged by it.
     fn touch_around(&mut self, id: ObjectId, input: Input<'_>) {
         let own = self.membership.claims(id);
         let others = self.graph.controllers(id).chain(self.graph.below(id));
+        let others = others.chain(self.graph.judged_by(id));
         let others = others.map(|id| self.membership.claims(id));
         // Mostly they are the same, and shared.
         let differs = |claims: &&[EntityRef]| !std::ptr::eq(*claims, own) && *claims != own;

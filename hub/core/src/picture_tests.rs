@@ -35,7 +35,7 @@ const LABELS: [&str; 8] = [
 fn object() -> impl Strategy<Value = TestObject> {
     let one_of = |all: &'static [&'static str]| proptest::sample::select(all);
     (
-        (0..5_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
+        (0..11_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
         (
             one_of(&UIDS),
             proptest::collection::vec(one_of(&UIDS), 0..=2),
@@ -64,11 +64,35 @@ fn object() -> impl Strategy<Value = TestObject> {
                         _ => pod,
                     }
                 }
+                4 => testing::cron_job(cluster, name, pods),
+                5 => {
+                    let holds = ["", "Failed", "Complete", "Suspended", "Failed", "Complete"];
+                    testing::job(cluster, name, holds[usize::from(state)]).made(available.into())
+                }
+                6 => testing::autoscaler(
+                    cluster,
+                    name,
+                    if state < 3 { "Deployment" } else { "StatefulSet" },
+                    if available < 2 { "a" } else { "b" },
+                ),
+                7 => testing::claim(cluster, name, if state == 0 { "Lost" } else { "Pending" }),
+                8 => testing::budget(cluster, name, pods, available.min(1)),
+                9 => {
+                    let services = ["a", "b", "none"];
+                    let of = |number: i32| services[usize::try_from(number).unwrap() % 3];
+                    testing::ingress(cluster, name, &[of(available), of(i32::from(state))])
+                }
                 _ => testing::service(cluster, name, pods),
+            };
+            let object = if kind == 3 && available > 1 {
+                object.mounting(&[if available == 2 { "a" } else { "b" }, "none"])
+            } else {
+                object
             };
             let object = object.labelled(own).uid(uid);
             owners.into_iter().fold(object, |object, owner| {
-                object.under_uid(Uid::from_text(owner).to_wire().into(), "ReplicaSet")
+                let makes = if kind % 2 == 0 { "ReplicaSet" } else { "CronJob" };
+                object.under_uid(Uid::from_text(owner).to_wire().into(), makes)
             })
         })
 }
@@ -100,7 +124,8 @@ fn definitions() -> impl Strategy<Value = Vec<v1::EntityDefinition>> {
 
 fn step() -> impl Strategy<Value = Step> {
     let states = [FreshnessState::Fresh, FreshnessState::AgentLost, FreshnessState::BlindSpot];
-    let unseen = proptest::sample::subsequence(vec![Kind::Pod, Kind::StatefulSet], 0..=2);
+    let unseen =
+        proptest::sample::subsequence(vec![Kind::Pod, Kind::StatefulSet, Kind::Job], 0..=3);
     let cluster = proptest::sample::select(&["c1", "c2"][..]);
     prop_oneof![
         12 => object().prop_map(|object| Step::Put(Box::new(object))),

@@ -21,7 +21,7 @@ use vitals_proto::{
     v1::{self, FreshnessState, HealthStatus, Severity},
 };
 
-use self::tally::{Finding, Tally};
+use self::tally::{Finding, Tally, beside};
 use crate::{
     assess::Reason,
     freshness::ClusterFreshness,
@@ -96,16 +96,20 @@ fn judge(scene: Scene<'_>, cluster: &ClusterName, tally: &Tally) -> v1::Verdict 
     }
 }
 
-/// Critical: a workload of which nothing is available fails. Without a workload: nothing of the entity is.
+/// Critical: a workload of which nothing is available fails. Without a workload: nothing of the entity is, and what fails could be
+/// why. CronJobs and Jobs keep nothing available, so that they never are.
 fn severity(graph: &Graph, tally: &Tally, worst: &Finding) -> Severity {
     match worst.status {
         HealthStatus::Degraded => {
+            let is_beside = |it: &Finding| {
+                graph.key(it.object).is_some_and(|key| beside::is_warning_at_most(key.kind()))
+            };
             let failing = tally.findings.iter().filter(|it| it.status == HealthStatus::Degraded);
             let mut down = failing.map(|it| match it.workload.and_then(|id| graph.get(id)) {
                 Some(object) => {
                     object.workload().is_some_and(|it| it.available == 0 && it.desired > 0)
                 }
-                None => tally.available == 0,
+                None => tally.available == 0 && !is_beside(it),
             });
             if down.any(|down| down) { Severity::Critical } else { Severity::Warning }
         }
@@ -192,3 +196,7 @@ pub(crate) fn dimension(name: &str, status: HealthStatus, reason: Reason) -> v1:
 #[cfg(test)]
 #[path = "rollup_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rollup/beside_tests.rs"]
+mod beside_tests;

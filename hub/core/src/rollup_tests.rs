@@ -302,7 +302,7 @@ fn a_load_balancer_that_never_comes_is_not_progress_for_ever() {
         (Progressing, "LoadBalancerPending")
     );
     bench.now = bench.picture.recheck_at().unwrap();
-    assert_eq!(bench.now, testing::NOW.after(tally::LOAD_BALANCER_PATIENCE));
+    assert_eq!(bench.now, testing::NOW.after(tally::beside::PATIENCE));
     bench.settle();
     assert_eq!((bench.verdict(SHOP).status(), bench.picture.recheck_at()), (Healthy, None));
     let traffic =

@@ -13,7 +13,7 @@ use vitals_proto::{
 
 use crate::{
     graph::{
-        Graph, ObjectId,
+        Graph, ObjectId, names,
         object::{Readiness, Vital},
     },
     picture::Picture,
@@ -36,15 +36,17 @@ impl Picture {
         Some(v1::GetEntityTreeResponse { entity: Some(state), roots: self.roots(roots, &members) })
     }
 
-    /// The tree around an object: all under the top of its owners, and the Services that select any of it. `None` where it is
-    /// not held.
+    /// The tree around an object: all under the top of its owners, what selects, scales or holds data of any of it, and what
+    /// routes to that. `None` where it is not held.
     #[must_use]
     pub fn tree_around(&self, key: &ObjectKey) -> Option<v1::GetEntityTreeResponse> {
         let id = self.graph.find(key)?;
         let top = self.graph.controllers(id).last().unwrap_or(id);
         let whole = std::iter::once(top).chain(self.graph.descendants(top));
-        let services = whole.flat_map(|id| self.graph.selecting(id));
-        let roots: BTreeSet<ObjectId> = std::iter::once(top).chain(services).collect();
+        let takers: BTreeSet<ObjectId> = whole.flat_map(|id| self.graph.takers(id)).collect();
+        let routes = takers.iter().flat_map(|id| self.graph.takers(*id));
+        let roots: BTreeSet<ObjectId> =
+            std::iter::once(top).chain(takers.iter().copied()).chain(routes).collect();
         let roots = self.roots(roots.into_iter().collect(), &BTreeSet::from([id]));
         Some(v1::GetEntityTreeResponse { entity: None, roots })
     }
@@ -54,13 +56,11 @@ impl Picture {
         let mut grower = Grower { graph: &self.graph, grown: BTreeSet::new() };
         let mut trees = Vec::new();
         let others = self.graph.in_order(all.iter().copied());
-        let (services, owners): (Vec<_>, Vec<_>) = self
-            .graph
-            .in_order(roots.into_iter())
-            .into_iter()
-            .partition(|id| grower.is_service(*id));
-        // Services last: what they select stands in full under its owner.
-        for id in owners.into_iter().chain(services).chain(others) {
+        let takes = |id: &ObjectId| self.graph.key(*id).is_some_and(|it| names::takes(it.kind()));
+        let (takers, owners): (Vec<_>, Vec<_>) =
+            self.graph.in_order(roots.into_iter()).into_iter().partition(takes);
+        // Services and the like last: what they select stands in full under its owner.
+        for id in owners.into_iter().chain(takers).chain(others) {
             if !grower.grown.contains(&id) {
                 trees.extend(grower.grow(id, "", 1));
             }
@@ -86,19 +86,38 @@ impl Grower<'_> {
             let owned = self.graph.in_order(self.graph.owned(id));
             let owned = owned.into_iter().filter_map(|id| self.grow(id, "owns", level + 1));
             node.children = owned.collect();
-            if self.is_service(id) {
-                let selected = self.selected(id);
-                node.children
-                    .extend(selected.into_iter().filter_map(|id| self.node(id, "selects")));
+            if let Some(edge) = self.edge(id) {
+                let linked = self.linked(id);
+                node.children.extend(linked.into_iter().filter_map(|id| self.node(id, edge)));
                 node.children.sort_by(|a, b| place(a).cmp(&place(b)));
             }
         }
         Some(node)
     }
 
-    /// The highest of what a Service selects: the workload rather than its pods.
-    fn selected(&self, service: ObjectId) -> Vec<ObjectId> {
-        let all: BTreeSet<ObjectId> = self.graph.selected(service).collect();
+    /// What an object is to what it selects or names.
+    fn edge(&self, id: ObjectId) -> Option<&'static str> {
+        match self.graph.key(id)?.kind() {
+            Kind::Service | Kind::PodDisruptionBudget => Some("selects"),
+            Kind::HorizontalPodAutoscaler => Some("scales"),
+            Kind::Ingress => Some("routes to"),
+            Kind::Pod => Some("mounts"),
+            Kind::Namespace
+            | Kind::Node
+            | Kind::Deployment
+            | Kind::StatefulSet
+            | Kind::DaemonSet
+            | Kind::CronJob
+            | Kind::ReplicaSet
+            | Kind::Job
+            | Kind::PersistentVolumeClaim
+            | Kind::Other(_) => None,
+        }
+    }
+
+    /// What an object names; and the highest of what it selects: the workload rather than its pods.
+    fn linked(&self, id: ObjectId) -> Vec<ObjectId> {
+        let all: BTreeSet<ObjectId> = self.graph.selected(id).chain(self.graph.named(id)).collect();
         let below = |id: &ObjectId| self.graph.controllers(*id).any(|it| all.contains(&it));
         self.graph.in_order(all.iter().filter(|id| !below(id)).copied())
     }
@@ -132,7 +151,9 @@ impl Grower<'_> {
                 let ready = pods.filter(|pod| pod.readiness == Readiness::Ready).count();
                 format!("{ready} ready")
             }
-            Vital::None => String::new(),
+            Vital::Schedule(_) | Vital::Budget(_) | Vital::Trouble(_) | Vital::None => {
+                String::new()
+            }
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Trees of entities and around objects.
 
 use super::*;
-use crate::picture::testing::{Bench, TestObject, deployment, pod, replica_set, service};
+use crate::picture::testing::{
+    Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, ingress, job, pod,
+    replica_set, service, stateful_set,
+};
 
 /// One line for each node.
 fn drawn(nodes: &[v1::TreeNode], indent: usize) -> Vec<String> {
@@ -92,4 +95,50 @@ fn owners_without_end_are_cut() {
     let tree = bench.picture.tree(&"workload:pay/top".parse().unwrap()).unwrap();
     assert_eq!(depth(&tree.roots), LEVELS_MAX);
     assert!(bench.picture.tree_around(&owner.key).is_some());
+}
+
+#[test]
+fn what_stands_beside_points_to_what_it_is_for() {
+    let db = stateful_set("eu-1", "pay/db", "app=db");
+    let pod = pod("eu-1", "pay/db-0").labelled("app=db").under(&db).mounting(&["data-db-0", "no"]);
+    let objects = [
+        db,
+        pod,
+        claim("eu-1", "pay/data-db-0", "Bound"),
+        service("eu-1", "pay/db", "app=db"),
+        ingress("eu-1", "pay/db", &["db", "none"]),
+        autoscaler("eu-1", "pay/db", "StatefulSet", "db"),
+        budget("eu-1", "pay/db", "app=db", 1),
+    ];
+    let want = [
+        " horizontalpodautoscalers.autoscaling db []",
+        " scales statefulsets.apps db [1/1 ready]",
+        " ingresses.networking.k8s.io db []",
+        " routes to services db [1 ready]",
+        " persistentvolumeclaims data-db-0 []",
+        " poddisruptionbudgets.policy db []",
+        " selects statefulsets.apps db [1/1 ready]",
+        " services db [1 ready]",
+        " selects statefulsets.apps db [1/1 ready]",
+        " statefulsets.apps db [1/1 ready]",
+        " owns pods db-0 [ready]",
+        "  mounts persistentvolumeclaims data-db-0 []",
+    ];
+    let bench = Bench::of(&objects);
+    let tree = bench.picture.tree(&"workload:pay/db".parse().unwrap()).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+    let tree = bench.picture.tree_around(&objects[1].key).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+}
+
+#[test]
+fn runs_hang_under_their_schedule() {
+    let nightly = cron_job("eu-1", "pay/nightly", "app=nightly");
+    let run = job("eu-1", "pay/nightly-1", "").under(&nightly);
+    let pod = pod("eu-1", "pay/p").under(&run);
+    let bench = Bench::of(&[nightly, run, pod]);
+    let tree = bench.picture.tree(&"workload:pay/nightly".parse().unwrap()).unwrap();
+    let want =
+        [" cronjobs.batch nightly []", " owns jobs.batch nightly-1 []", "  owns pods p [ready]"];
+    assert_eq!(drawn(&tree.roots, 0), want);
 }

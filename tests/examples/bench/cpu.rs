@@ -5,7 +5,11 @@ use std::{hint::black_box, time::Duration};
 use anyhow::{Result, ensure};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
-    core::v1::{Namespace, Node, Pod, Service},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    batch::v1::{CronJob, Job},
+    core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service},
+    networking::v1::Ingress,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
@@ -70,6 +74,12 @@ fn read_full(kind: &Kind, line: &str) -> Result<()> {
         Kind::ReplicaSet => read::<ReplicaSet>(line),
         Kind::Pod => read::<Pod>(line),
         Kind::Service => read::<Service>(line),
+        Kind::CronJob => read::<CronJob>(line),
+        Kind::Job => read::<Job>(line),
+        Kind::PersistentVolumeClaim => read::<PersistentVolumeClaim>(line),
+        Kind::Ingress => read::<Ingress>(line),
+        Kind::HorizontalPodAutoscaler => read::<HorizontalPodAutoscaler>(line),
+        Kind::PodDisruptionBudget => read::<PodDisruptionBudget>(line),
         Kind::Other(_) => Ok(()),
     }
 }

@@ -19,11 +19,9 @@ struct ListMetadata {
 
 /// The path of all objects of a kind.
 pub(crate) fn path(kind: &Kind) -> String {
-    let resource = kind.resource();
-    match resource.strip_suffix(".apps") {
-        Some(resource) => format!("/apis/apps/v1/{resource}"),
-        None => format!("/api/v1/{resource}"),
-    }
+    let version = kind.api_version().expect("only kinds that are known are watched");
+    let root = if version.contains('/') { "apis" } else { "api" };
+    format!("/{root}/{version}/{}", kind.plural())
 }
 
 /// Watches what changes from now on. Each item is the JSON of a watch event.

@@ -9,6 +9,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Config};
 use serde_json::json;
+use vitals_proto::kind::Kind;
 
 use super::{Cluster, kubeconfig};
 use crate::objects::FIELD_MANAGER;
@@ -63,6 +64,15 @@ pub fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
         verbs: owned(verbs),
         ..PolicyRule::default()
     }
+}
+
+/// Rules that allow to read these kinds: what an agent needs.
+pub fn may_read<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> Vec<PolicyRule> {
+    let of = |kind: &Kind| {
+        let group = kind.resource().split_once('.').map_or("", |(_, group)| group);
+        rule(group, &[kind.plural()], &["get", "list", "watch"])
+    };
+    kinds.into_iter().map(of).collect()
 }
 
 impl Cluster {

@@ -103,7 +103,7 @@ impl Mirror {
     pub(crate) async fn truth(&self, kinds: &[Kind]) -> Result<BTreeMap<String, v1::Facts>> {
         let mut truth = BTreeMap::new();
         for kind in kinds {
-            let resource = kind.resource().split('.').next().unwrap_or_default();
+            let resource = kind.plural();
             let api = match kind.api_version() {
                 Some("v1") => "/api/v1".to_owned(),
                 Some(version) => format!("/apis/{version}"),

@@ -12,7 +12,7 @@ use vitals_proto::identity::{ClusterName, KeyParts, ObjectKey};
 use vitals_proto::kind::Kind;
 use vitals_proto::subject;
 use vitals_proto::v1::{FreshnessState, HealthStatus, HeldObjectState, ObjectFilter};
-use vitals_tests::cluster::rule;
+use vitals_tests::cluster::may_read;
 use vitals_tests::fleet::{Fleet, SOON, Told};
 use vitals_tests::{Cluster, Nats, cluster_test, objects, wait_for};
 
@@ -173,12 +173,9 @@ fn objects_and_names_without_end_are_held_and_what_was_cut_is_said() {
 fn what_an_agent_may_not_see_is_unknown() {
     cluster_test(Box::pin(async {
         let home = Home::build("forbidden").await?;
-        let read = ["get", "list", "watch"];
-        let apps = ["deployments", "replicasets", "statefulsets", "daemonsets"];
-        let mut rules =
-            vec![rule("", &["namespaces", "nodes", "services"], &read), rule("apps", &apps, &read)];
+        let others: Vec<Kind> = Kind::KNOWN.into_iter().filter(|kind| *kind != Kind::Pod).collect();
         let name = format!("{}-no-pods", home.namespace);
-        let user = home.cluster.user(&name, &rules).await?;
+        let user = home.cluster.user(&name, &may_read(&others)).await?;
         let kubeconfig = user.kubeconfig().to_str().context("a path in UTF-8")?.to_owned();
         let mut fleet = Fleet::start_hub(Nats::start().await?, &[]).await?;
         // Without the right to a Lease there is none.
@@ -196,8 +193,7 @@ fn what_an_agent_may_not_see_is_unknown() {
         let message = blind.verdict.unwrap_or_default().message;
         ensure!(message.contains("pods"), "it does not say what is not seen: {message}");
 
-        rules.push(rule("", &["pods"], &read));
-        home.cluster.set_rules(&name, &rules).await?;
+        home.cluster.set_rules(&name, &may_read(&Kind::KNOWN)).await?;
         fleet.wait_entity(&steady, is_healthy).await?;
         Scene::begin(home, fleet).await?.end().await
     }));

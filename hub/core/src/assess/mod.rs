@@ -10,11 +10,17 @@
 
 mod condition;
 mod reason;
+mod cron_job;
 mod daemon_set;
 mod deployment;
+pub(crate) mod horizontal_pod_autoscaler;
+mod ingress;
+mod job;
 mod namespace;
 mod node;
+mod persistent_volume_claim;
 pub(crate) mod pod;
+pub(crate) mod pod_disruption_budget;
 mod replica_set;
 mod service;
 mod stateful_set;
@@ -88,6 +94,15 @@ impl Assessment {
     }
 }
 
+/// A plain trouble of an object on which its rule, to stay compatible, is silent; or that is trouble only once it lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    /// From when on it counts.
+    pub(crate) from: Time,
+}
+
 /// The names that `truncated` has for what every rule reads.
 const READ_BY_ALL: [&str; 2] = ["kind", "meta"];
 
@@ -115,6 +130,14 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
         Some(Facts::Service(it)) => service::assess(it),
         Some(Facts::Node(it)) => node::assess(it),
         Some(Facts::Namespace(it)) => namespace::assess(it),
+        Some(Facts::Job(it)) => job::assess(it),
+        Some(Facts::CronJob(it)) => cron_job::assess(it),
+        Some(Facts::HorizontalPodAutoscaler(it)) => {
+            horizontal_pod_autoscaler::assess(it, generation)
+        }
+        Some(Facts::PersistentVolumeClaim(it)) => persistent_volume_claim::assess(it),
+        Some(Facts::PodDisruptionBudget(it)) => pod_disruption_budget::assess(it, generation),
+        Some(Facts::Ingress(it)) => ingress::assess(it),
         None => Assessment::unknown(
             Reason::KindNotJudged,
             "this hub has no rule for the kind of this object",

@@ -8,7 +8,7 @@ use vitals_proto::v1::{
     container_state::State,
 };
 
-use super::{Assessment, Reason, condition};
+use super::{Assessment, Reason, Trouble, condition};
 use crate::time::Time;
 
 /// What may be cut from the facts, by [`v1::Facts::truncated`](vitals_proto::v1::Facts), that this rule reads.
@@ -192,17 +192,8 @@ fn ending(end: &ContainerTerminated) -> String {
     }
 }
 
-/// A plain trouble of a pod on which layer 1, to stay compatible, is silent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PodTrouble {
-    pub(crate) reason: Reason,
-    pub(crate) message: String,
-    /// From when on it counts.
-    pub(crate) from: Time,
-}
-
-/// See [`PodTrouble`]: a container that cannot be, an init container that fails, a pod that no node takes.
-pub(crate) fn trouble(facts: &PodFacts) -> Option<PodTrouble> {
+/// What layer 1 is silent on: a container that cannot be, an init container that fails, a pod that no node takes.
+pub(crate) fn trouble(facts: &PodFacts) -> Option<Trouble> {
     if facts.phase != "Pending" {
         return None;
     }
@@ -211,7 +202,7 @@ pub(crate) fn trouble(facts: &PodFacts) -> Option<PodTrouble> {
         let (reason, message) = stuck("init container", status, waiting);
         let reason =
             if reason == Reason::ImagePullFailed { reason } else { Reason::InitContainerFailing };
-        return Some(PodTrouble { reason, message, from: Time::MIN });
+        return Some(Trouble { reason, message, from: Time::MIN });
     }
     let all = facts.container_statuses.iter().chain(&facts.init_container_statuses);
     let invalid = all.filter_map(|status| Some((status, wait(status)?)));
@@ -219,10 +210,10 @@ pub(crate) fn trouble(facts: &PodFacts) -> Option<PodTrouble> {
         invalid.into_iter().find(|(_, it)| it.reason == "InvalidImageName")
     {
         let (reason, message) = stuck("container", status, waiting);
-        return Some(PodTrouble { reason, message, from: Time::MIN });
+        return Some(Trouble { reason, message, from: Time::MIN });
     }
     let unscheduled = unscheduled(facts).filter(|_| facts.scheduling_gates == 0)?;
-    Some(PodTrouble {
+    Some(Trouble {
         reason: Reason::Unschedulable,
         message: pending(facts).into_owned(),
         from: Time::from_unix_s(unscheduled.last_transition_at_unix_s).after(UNSCHEDULABLE_AFTER),
@@ -297,6 +288,12 @@ pub(crate) fn failing_container(facts: &PodFacts) -> Option<&str> {
 /// Whether layer 1 calls it a failure of the pod's phase: the pod will not come back, its controller makes another.
 pub(crate) fn is_over(facts: &PodFacts) -> bool {
     matches!(facts.phase.as_str(), "Succeeded" | "Failed")
+}
+
+/// Since when it takes no traffic; `None` while it does, or where it does not say.
+pub(crate) fn not_ready_since(facts: &PodFacts) -> Option<Time> {
+    let ready = condition::find(&facts.conditions, "Ready").filter(|it| it.status != "True")?;
+    Some(Time::from_unix_s(ready.last_transition_at_unix_s))
 }
 
 /// It takes traffic.

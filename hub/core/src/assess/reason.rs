@@ -83,7 +83,43 @@ reasons! {
     /// The node does not say in which phase the pod is.
     PodPhaseUnknown,
 
+    // Of Jobs and CronJobs.
+    /// A Job gave up: as many pods of it failed as may.
+    BackoffLimitExceeded,
+    /// A Job did not end in time.
+    DeadlineExceeded,
+    /// A Job failed otherwise.
+    JobFailed,
+    /// A Job has not ended yet.
+    JobRunning,
+    /// A Job is suspended.
+    JobSuspended,
+    /// The last run of a CronJob did not succeed.
+    RunFailed,
+    /// A CronJob has not run yet.
+    NotRunYet,
+
     // Of other kinds.
+    /// An autoscaler cannot scale, or has no metrics to go by.
+    AutoscalingFailed,
+    /// An autoscaler wants more replicas than its maximum.
+    AutoscalingLimited,
+    /// An autoscaler has not been looked at by its controller yet.
+    AutoscalerPending,
+    /// A claim waits for a volume.
+    ClaimPending,
+    /// The volume of a claim is gone.
+    ClaimLost,
+    /// A claim is in a phase that is not known.
+    ClaimPhaseUnknown,
+    /// A disruption budget cannot be reckoned.
+    BudgetFailed,
+    /// A disruption budget has not been reckoned yet.
+    BudgetPending,
+    /// A disruption budget lets no pod go while some are not healthy.
+    DisruptionBlocked,
+    /// A Service that traffic is routed to does not exist.
+    BackendMissing,
     /// No load balancer has an address yet.
     LoadBalancerPending,
     /// `Ready` is not `True`.
@@ -118,15 +154,36 @@ impl Reason {
             | Self::ContainerConfigError
             | Self::ImagePullFailed
             | Self::ContainerStartFailed
-            | Self::InitContainerFailing => 0,
-            Self::ContainerCrashLooping | Self::Unschedulable => 1,
+            | Self::InitContainerFailing
+            | Self::ClaimLost => 0,
+            Self::ContainerCrashLooping | Self::Unschedulable | Self::BackendMissing => 1,
             Self::PodEvicted | Self::PodFailed | Self::PodNotReadyAfterRestart => 2,
-            Self::FactsTruncated | Self::NotUnderstood | Self::PodPhaseUnknown => 3,
-            Self::NodeNotReady | Self::ProgressDeadlineExceeded => 4,
+            Self::FactsTruncated
+            | Self::NotUnderstood
+            | Self::PodPhaseUnknown
+            | Self::ClaimPhaseUnknown
+            | Self::BackoffLimitExceeded
+            | Self::DeadlineExceeded
+            | Self::JobFailed => 3,
+            Self::NodeNotReady | Self::ProgressDeadlineExceeded | Self::RunFailed => 4,
             Self::RolloutInProgress | Self::OldReplicasPending | Self::GenerationNotObserved => 5,
             Self::ReplicasUnavailable | Self::Paused => 6,
-            Self::PodPending | Self::PodNotReady | Self::PodRunning => 7,
-            Self::LoadBalancerPending | Self::NamespaceTerminating | Self::PendingDeletion => 8,
+            Self::PodPending
+            | Self::PodNotReady
+            | Self::PodRunning
+            | Self::AutoscalingFailed
+            | Self::AutoscalingLimited
+            | Self::BudgetFailed
+            | Self::DisruptionBlocked => 7,
+            Self::LoadBalancerPending
+            | Self::NamespaceTerminating
+            | Self::PendingDeletion
+            | Self::ClaimPending
+            | Self::JobRunning
+            | Self::JobSuspended
+            | Self::NotRunYet
+            | Self::AutoscalerPending
+            | Self::BudgetPending => 8,
             Self::None
             | Self::KindNotJudged
             | Self::NoObjects

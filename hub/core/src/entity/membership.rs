@@ -29,7 +29,7 @@ use super::{
 use crate::{
     catalog::Catalog,
     chunks::Chunks,
-    graph::{Graph, ObjectId, ids::IdSet, labels::Labels, object::Object},
+    graph::{Graph, ObjectId, ids::IdSet, labels::Labels, names, object::Object},
 };
 
 /// The members of one entity, by cluster. A list ordered by cluster: nearly always of one or a few.
@@ -139,7 +139,7 @@ impl Membership {
             if *claims != *self.claims(id) {
                 self.replace(id, object.key.cluster(), claims, &mut moved);
                 next.extend(graph.controlled(id));
-                next.extend(graph.selecting(id));
+                next.extend(graph.takers(id));
             }
             queue.extend(next.into_iter().filter(|id| queued.insert(*id)));
         }
@@ -229,9 +229,8 @@ impl Membership {
         if let Some(claim) = rule::implicit(object, catalog) {
             return [claim.entity].into();
         }
-        let backends = backends(graph, id, object);
-        let selected = backends.flat_map(|backend| self.claims(backend)).cloned();
-        selected.collect::<BTreeSet<EntityRef>>().into_iter().collect()
+        let taken = sources(graph, id).flat_map(|source| self.claims(source)).cloned();
+        taken.collect::<BTreeSet<EntityRef>>().into_iter().collect()
     }
 
     /// Why an object belongs to its entities, ordered as they are.
@@ -259,15 +258,16 @@ impl Membership {
         if let Some(claim) = rule::implicit(object, catalog) {
             return vec![own(claim)];
         }
-        let mut selected: BTreeMap<EntityRef, Explanation<'a>> = BTreeMap::new();
-        for backend in graph.in_order(backends(graph, id, object)) {
-            for it in self.explain(graph, catalog, backend) {
+        let mut taken: BTreeMap<EntityRef, Explanation<'a>> = BTreeMap::new();
+        let rule = Rule::of_taker(object.key.kind());
+        for source in graph.in_order(sources(graph, id)) {
+            for it in self.explain(graph, catalog, source) {
                 let entity = it.claim.entity.clone();
-                selected.entry(entity).or_insert_with(|| it.through(backend, Rule::Selector));
+                taken.entry(entity).or_insert_with(|| it.through(source, rule));
             }
         }
-        if !selected.is_empty() {
-            return selected.into_values().collect();
+        if !taken.is_empty() {
+            return taken.into_values().collect();
         }
         let derived = is_derivable(object).then(|| self.derived.entity(&object.key)).flatten();
         let why = Why::TopLevel(object.key.kind().title());
@@ -289,7 +289,8 @@ impl Membership {
         let mut found: BTreeSet<EntityRef> = own.map(|claim| claim.entity).collect();
         found.extend(self.derived.candidates(key));
         let around = graph.around(key.cluster(), key.namespace(), labels);
-        found.extend(around.into_iter().flat_map(|id| self.claims(id)).cloned());
+        let around = around.into_iter().chain(graph.naming(key));
+        found.extend(around.flat_map(|id| self.claims(id)).cloned());
         found
     }
 }
@@ -299,26 +300,31 @@ fn heir_of(graph: &Graph, id: ObjectId) -> Option<ObjectId> {
     graph.controller(id).filter(|_| graph.has_top(id))
 }
 
-/// What gives its claims to a Service. What a Service itself controls does not: that would come round.
-fn backends<'a>(
-    graph: &'a Graph,
-    id: ObjectId,
-    object: &Object,
-) -> impl Iterator<Item = ObjectId> + 'a {
-    let is_service = matches!(object.key.kind(), Kind::Service);
-    let under_a_service = |backend: ObjectId| {
-        let mut above = graph.controllers(backend).filter_map(|id| graph.key(id));
-        above.any(|it| matches!(it.kind(), Kind::Service))
+/// What gives its claims to what stands beside workloads. What is itself under such an object does not: that would come round.
+fn sources(graph: &Graph, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+    let under_a_taker = |source: ObjectId| {
+        let mut above = graph.controllers(source).filter_map(|id| graph.key(id));
+        above.any(|it| names::takes(it.kind()))
     };
-    graph.selected(id).filter(move |backend| is_service && !under_a_service(*backend))
+    graph.sources(id).filter(move |source| !under_a_taker(*source))
 }
 
-/// A top-level controller. Of ReplicaSets only those that nothing controls: the others come and go with each rollout.
+/// A top-level controller. Of ReplicaSets only those that nothing controls: the others come and go with each rollout. No Job:
+/// those of a CronJob are its runs, and one that stands alone is done once.
 fn is_derivable(object: &Object) -> bool {
     match object.key.kind() {
-        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => true,
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::CronJob => true,
         Kind::ReplicaSet => object.controller().is_none(),
-        Kind::Pod | Kind::Service | Kind::Node | Kind::Namespace | Kind::Other(_) => false,
+        Kind::Job
+        | Kind::PersistentVolumeClaim
+        | Kind::Pod
+        | Kind::Service
+        | Kind::Ingress
+        | Kind::HorizontalPodAutoscaler
+        | Kind::PodDisruptionBudget
+        | Kind::Node
+        | Kind::Namespace
+        | Kind::Other(_) => false,
     }
 }
 

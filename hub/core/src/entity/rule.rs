@@ -10,7 +10,10 @@
 //!
 //! What is inherited from owners and through Services is [`super::membership`].
 
-use vitals_proto::identity::{EntityRef, ObjectKey};
+use vitals_proto::{
+    identity::{EntityRef, ObjectKey},
+    kind::Kind,
+};
 
 use crate::{
     catalog::Catalog,
@@ -40,10 +43,34 @@ pub(crate) enum Rule {
     Recommended,
     Owner,
     Selector,
+    ScaleTarget,
+    Backend,
+    Volume,
     Derived,
 }
 
 impl Rule {
+    /// By which an object of a kind that stands beside workloads belongs where something else does.
+    pub(crate) const fn of_taker(kind: &Kind) -> Self {
+        match kind {
+            Kind::HorizontalPodAutoscaler => Self::ScaleTarget,
+            Kind::Ingress => Self::Backend,
+            Kind::PersistentVolumeClaim => Self::Volume,
+            Kind::Service
+            | Kind::PodDisruptionBudget
+            | Kind::Namespace
+            | Kind::Node
+            | Kind::Deployment
+            | Kind::StatefulSet
+            | Kind::DaemonSet
+            | Kind::CronJob
+            | Kind::ReplicaSet
+            | Kind::Job
+            | Kind::Pod
+            | Kind::Other(_) => Self::Selector,
+        }
+    }
+
     /// As in `Claim.rule`.
     pub(crate) const fn code(self) -> &'static str {
         match self {
@@ -55,6 +82,9 @@ impl Rule {
             Self::Recommended => "app.kubernetes.io",
             Self::Owner => "owner",
             Self::Selector => "selector",
+            Self::ScaleTarget => "scale-target",
+            Self::Backend => "backend",
+            Self::Volume => "volume",
             Self::Derived => "derived",
         }
     }

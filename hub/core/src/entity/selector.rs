@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use vitals_proto::v1;
+
 use crate::graph::labels::Labels;
 
 /// Why a text is no selector.
@@ -18,7 +20,7 @@ pub struct Error {
     pub at: usize,
 }
 
-/// A parsed selector. All requirements must hold; there is at least one.
+/// A selector. All requirements must hold; a parsed one has at least one, and one without any selects everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selector(Vec<Requirement>);
 
@@ -51,6 +53,26 @@ impl Selector {
             return Err(parser.error("expected ',' or the end"));
         }
         Ok(Self(requirements))
+    }
+
+    /// That of an object. An operator that is not known selects nothing.
+    pub(crate) fn of(selector: &v1::LabelSelector) -> Self {
+        let pairs = selector.match_labels.iter().map(|(key, value)| {
+            let test = Test::In(BTreeSet::from([value.as_str().into()]));
+            Requirement { key: key.as_str().into(), test }
+        });
+        let expressions = selector.match_expressions.iter().map(|it| {
+            let values = || it.values.iter().map(|value| value.as_str().into()).collect();
+            let test = match it.operator.as_str() {
+                "In" => Test::In(values()),
+                "NotIn" => Test::NotIn(values()),
+                "Exists" => Test::Exists,
+                "DoesNotExist" => Test::Absent,
+                _ => Test::In(BTreeSet::new()),
+            };
+            Requirement { key: it.key.as_str().into(), test }
+        });
+        Self(pairs.chain(expressions).collect())
     }
 
     pub(crate) fn matches(&self, labels: &Labels) -> bool {

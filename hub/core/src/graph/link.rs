@@ -1,4 +1,4 @@
-//! Links of the graph: from an object to what it names as owner, and between Services and what they select.
+//! Links of the graph: from an object to what it names as owner, and between Services or budgets and what they select.
 //!
 //! Each is made when either end comes, and taken away when an end goes or changes; the object itself is in its place
 //! meanwhile, since its links are found by what it holds.
@@ -22,7 +22,8 @@ use crate::chunks::Chunks;
 /// What can select and be selected in a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
-    pub(super) services: IdSet,
+    /// Services and budgets.
+    pub(super) selecting: IdSet,
     /// Workloads, by the labels of their template.
     pub(super) workloads: IdSet,
     pods: IdSet,
@@ -31,12 +32,17 @@ pub(super) struct Namespace {
 impl Namespace {
     fn of_kind(&mut self, kind: &Kind) -> &mut IdSet {
         match kind {
-            Kind::Service => &mut self.services,
+            Kind::Service | Kind::PodDisruptionBudget => &mut self.selecting,
             Kind::Pod => &mut self.pods,
             Kind::Deployment
             | Kind::ReplicaSet
             | Kind::StatefulSet
             | Kind::DaemonSet
+            | Kind::CronJob
+            | Kind::Job
+            | Kind::PersistentVolumeClaim
+            | Kind::Ingress
+            | Kind::HorizontalPodAutoscaler
             | Kind::Namespace
             | Kind::Node
             | Kind::Other(_) => &mut self.workloads,
@@ -44,7 +50,7 @@ impl Namespace {
     }
 
     fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.workloads.is_empty() && self.pods.is_empty()
+        self.selecting.is_empty() && self.workloads.is_empty() && self.pods.is_empty()
     }
 }
 
@@ -125,20 +131,20 @@ impl Graph {
     pub(super) fn link_selection(&mut self, id: ObjectId) {
         let Some(object) = self.objects.get(id.slot()).and_then(Option::as_ref) else { return };
         let Some(place_key) = place(object) else { return };
-        let is_service = matches!(object.key.kind(), Kind::Service);
+        let selects = matches!(object.key.kind(), Kind::Service | Kind::PodDisruptionBudget);
         let place = self.namespaces.entry(place_key).or_default();
         place.of_kind(object.key.kind()).insert(id);
-        let pairs: Vec<_> = if is_service {
+        let pairs: Vec<_> = if selects {
             let selects = |it: &ObjectId| matches(&self.objects, id, *it);
             place.workloads.iter().chain(&place.pods).filter(selects).map(|it| (id, it)).collect()
         } else {
             let selects = |it: &ObjectId| matches(&self.objects, *it, id);
-            place.services.iter().filter(selects).map(|it| (it, id)).collect()
+            place.selecting.iter().filter(selects).map(|it| (it, id)).collect()
         };
-        for (service, backend) in pairs {
-            self.selected.entry(service).or_default().insert(backend);
+        for (selector, backend) in pairs {
+            self.selected.entry(selector).or_default().insert(backend);
             self.tie(backend, |ties| {
-                ties.selecting.insert(service);
+                ties.selecting.insert(selector);
             });
         }
     }
@@ -177,17 +183,26 @@ fn hash_uid(index: &Index, objects: &Chunks<Option<Object>>, id: ObjectId) -> u6
 fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
     let linked = match object.key.kind() {
         Kind::Service => !object.selector.is_empty(),
+        Kind::PodDisruptionBudget => object.requirements().is_some(),
         Kind::Pod => true,
-        Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => {
-            !object.template.is_empty()
-        }
-        Kind::Namespace | Kind::Node | Kind::Other(_) => false,
+        Kind::Deployment
+        | Kind::ReplicaSet
+        | Kind::StatefulSet
+        | Kind::DaemonSet
+        | Kind::CronJob
+        | Kind::Job => !object.template.is_empty(),
+        Kind::PersistentVolumeClaim
+        | Kind::Ingress
+        | Kind::HorizontalPodAutoscaler
+        | Kind::Namespace
+        | Kind::Node
+        | Kind::Other(_) => false,
     };
     linked.then(|| (object.key.cluster().clone(), object.key.namespace().into()))
 }
 
-fn matches(objects: &Chunks<Option<Object>>, service: ObjectId, backend: ObjectId) -> bool {
+fn matches(objects: &Chunks<Option<Object>>, selector: ObjectId, backend: ObjectId) -> bool {
     let object = |id: ObjectId| objects.get(id.slot()).and_then(Option::as_ref);
-    let (Some(service), Some(backend)) = (object(service), object(backend)) else { return false };
-    backend.selectable().are_selected_by(&service.selector)
+    let (Some(selector), Some(backend)) = (object(selector), object(backend)) else { return false };
+    selector.selects(backend.selectable())
 }

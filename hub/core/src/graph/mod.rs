@@ -1,4 +1,5 @@
-//! The graph of objects: who owns whom, by UID and within a cluster, and what a Service selects, within a namespace.
+//! The graph of objects: who owns whom, by UID and within a cluster; what Services and budgets select, and what an object names,
+//! within a namespace.
 //!
 //! Behind the store, before entities. Order does not matter: a pod may come before its ReplicaSet, and links that lead
 //! nowhere wait. Kept up to date at a cost of what a change touches: its own links, and for a Service or for labels that
@@ -10,6 +11,7 @@
 pub(crate) mod ids;
 pub(crate) mod labels;
 pub(crate) mod object;
+pub(crate) mod names;
 mod index;
 mod link;
 mod owners;
@@ -19,7 +21,6 @@ use std::{collections::BTreeSet, sync::Arc};
 use hashbrown::{HashMap, HashSet};
 use vitals_proto::{
     identity::{ClusterName, KeyParts, ObjectKey, Uid},
-    kind::Kind,
     v1,
 };
 
@@ -28,7 +29,7 @@ use self::{
     index::Index,
     labels::{LabelPool, Labels},
     link::Namespace,
-    object::{Object, Owner, OwnerRead},
+    object::{Object, Owner, OwnerRead, Read},
     owners::Owners,
 };
 use crate::{chunks::Chunks, time::Time};
@@ -59,8 +60,12 @@ pub(crate) struct Graph {
     by_uid: Index,
     owners: Owners,
     namespaces: HashMap<(ClusterName, Arc<str>), Namespace>,
-    /// By Service.
+    /// By Service or budget.
     selected: HashMap<ObjectId, IdSet>,
+    /// What an object names, where it names something.
+    names: HashMap<ObjectId, Box<[ObjectKey]>>,
+    /// What names a key.
+    naming: HashMap<ObjectKey, IdSet>,
     pool: LabelPool,
     /// The names of all that were ever seen: the hub takes so many at most.
     clusters: HashSet<ClusterName>,
@@ -71,6 +76,7 @@ pub(crate) struct Graph {
 pub(crate) struct Prepared {
     object: Object,
     owners: Vec<OwnerRead>,
+    names: Box<[ObjectKey]>,
     /// The object of that key as it is held now.
     pub(crate) held: Option<ObjectId>,
     /// What it changes.
@@ -82,7 +88,7 @@ pub(crate) struct Prepared {
 pub(crate) enum Links {
     /// It is new, or its UID or owners changed: all below it may belong elsewhere.
     Moved,
-    /// Its labels, annotations, template or selector changed, and may claim or select otherwise.
+    /// Its labels, annotations, template, selector or what it names changed, and it may claim or select otherwise.
     Relabelled,
     /// Neither.
     Same,
@@ -96,22 +102,27 @@ impl Graph {
         facts: Option<&v1::Facts>,
         now: Time,
     ) -> Prepared {
-        let (object, owners) = Object::read(key, facts, &mut self.pool, now);
+        let Read { object, owners, names } = Object::read(key, facts, &mut self.pool, now);
         let held = self.find(key);
-        let links = match held.and_then(|id| self.get(id)) {
-            Some(before) if self.are_owners(before, &owners) => difference(before, &object),
+        let links = match held.and_then(|id| Some((id, self.get(id)?))) {
+            Some((id, before)) if self.are_owners(before, &owners) => {
+                let renamed = *self.names(id) != *names;
+                let links = difference(before, &object);
+                if renamed && links == Links::Same { Links::Relabelled } else { links }
+            }
             Some(_) | None => Links::Moved,
         };
-        Prepared { object, owners, held, links }
+        Prepared { object, owners, names, held, links }
     }
 
     /// Puts it.
     pub(crate) fn put(&mut self, prepared: Prepared) -> ObjectId {
-        let Prepared { object, owners, held, links } = prepared;
+        let Prepared { object, owners, names, held, links } = prepared;
         let Some(id) = held else {
             let id = self.insert(object);
             self.link_owners(id, &owners);
             self.link_selection(id);
+            self.link_names(id, names);
             return id;
         };
         if links == Links::Moved {
@@ -119,6 +130,7 @@ impl Graph {
         }
         if links != Links::Same {
             self.unlink_selection(id);
+            self.unlink_names(id);
         }
         if let Some(held) = self.objects.get_mut(id.slot()).and_then(Option::as_mut) {
             let ties = std::mem::take(&mut held.ties);
@@ -129,20 +141,21 @@ impl Graph {
         }
         if links != Links::Same {
             self.link_selection(id);
+            self.link_names(id, names);
         }
         id
     }
 
-    /// All whose claims may depend on an object whose links change so: what it controls, and Services that select any of it.
+    /// All whose claims may depend on an object whose links change so: what it controls, and what takes from any of it.
     pub(crate) fn dependents(&self, id: ObjectId, links: Links) -> Vec<ObjectId> {
         let mut found = match links {
             Links::Moved => self.descendants(id),
             Links::Relabelled => Vec::new(),
             Links::Same => return Vec::new(),
         };
-        let services = std::iter::once(&id).chain(&found).flat_map(|it| self.selecting(*it));
-        let services: BTreeSet<_> = services.collect();
-        found.extend(services);
+        let takers = std::iter::once(&id).chain(&found).flat_map(|it| self.takers(*it));
+        let takers: BTreeSet<_> = takers.collect();
+        found.extend(takers);
         found
     }
 
@@ -150,6 +163,7 @@ impl Graph {
     pub(crate) fn remove(&mut self, id: ObjectId) {
         self.unlink_owners(id);
         self.unlink_selection(id);
+        self.unlink_names(id);
         let objects = &self.objects;
         self.by_key.remove(hash_key(&self.by_key, objects, id), id);
         if let Some(object) = self.objects.get_mut(id.slot()).and_then(Option::take) {
@@ -245,17 +259,17 @@ impl Graph {
         found
     }
 
-    /// What a Service selects: pods, and workloads by their template.
+    /// What a Service or a budget selects: pods, and workloads by their template.
     pub(crate) fn selected(&self, service: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
         self.selected.get(&service).into_iter().flatten()
     }
 
-    /// The Services that select it.
+    /// The Services and budgets that select it.
     pub(crate) fn selecting(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
         self.get(id).into_iter().flat_map(|object| &object.ties.selecting)
     }
 
-    /// Services and workloads of a namespace that match the labels of a pod: for a pod that is not held.
+    /// Services, budgets and workloads of a namespace that match the labels of a pod: for a pod that is not held.
     pub(crate) fn around(
         &self,
         cluster: &ClusterName,
@@ -265,15 +279,14 @@ impl Graph {
         let Some(place) = self.namespaces.get(&(cluster.clone(), namespace.into())) else {
             return Vec::new();
         };
-        let all = place.services.iter().chain(&place.workloads);
-        all.filter(|id| {
-            self.get(*id).is_some_and(|object| {
-                let is_service = matches!(object.key.kind(), Kind::Service);
-                let wanted = if is_service { &object.selector } else { &object.template };
-                labels.are_selected_by(wanted)
-            })
-        })
-        .collect()
+        let of = |id: &ObjectId| self.get(*id);
+        let selecting =
+            place.selecting.iter().filter(|id| of(id).is_some_and(|it| it.selects(labels)));
+        let workloads = place
+            .workloads
+            .iter()
+            .filter(|id| of(id).is_some_and(|it| labels.are_selected_by(&it.template)));
+        selecting.chain(workloads).collect()
     }
 
     /// Sorts by key, and leaves out repeats.
@@ -367,6 +380,7 @@ fn difference(before: &Object, after: &Object) -> Links {
     let same = before.labels == after.labels
         && before.annotations == after.annotations
         && before.template == after.template
-        && before.selector == after.selector;
+        && before.selector == after.selector
+        && before.requirements() == after.requirements();
     if same { Links::Same } else { Links::Relabelled }
 }

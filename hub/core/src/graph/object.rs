@@ -12,11 +12,12 @@ use vitals_proto::{
 use super::{
     ids::IdSet,
     labels::{LabelPool, Labels},
+    names,
     owners::OwnerId,
 };
 use crate::{
-    assess::{self, Assessment, Reason, pod::PodTrouble},
-    entity::rule::ANNOTATIONS_READ,
+    assess::{self, Assessment, Reason, Trouble},
+    entity::{rule::ANNOTATIONS_READ, selector::Selector},
     time::Time,
 };
 
@@ -39,13 +40,21 @@ pub(crate) struct Object {
     pub(super) ties: Ties,
 }
 
+/// An object, and what of its links is not held with it.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) object: Object,
+    pub(super) owners: Vec<OwnerRead>,
+    pub(super) names: Box<[ObjectKey]>,
+}
+
 /// Where an object is tied into the graph: the graph's to keep.
 #[derive(Debug, Default)]
 pub(super) struct Ties {
     /// Its own UID, where it is named as an owner.
     pub(super) owning: Option<OwnerId>,
     pub(super) owners: Box<[Owner]>,
-    /// The Services that select it.
+    /// The Services and budgets that select it.
     pub(super) selecting: IdSet,
 }
 
@@ -72,7 +81,7 @@ pub(super) struct KnownKind(Option<u8>);
 impl Owner {
     /// The kind, where it is one that has a rule.
     pub(crate) fn kind(self) -> Option<&'static Kind> {
-        static KNOWN: [Kind; 8] = Kind::KNOWN;
+        static KNOWN: [Kind; Kind::KNOWN.len()] = Kind::KNOWN;
         KNOWN.get(usize::from(self.kind.0?))
     }
 }
@@ -91,7 +100,20 @@ pub(crate) enum Role {
 pub(crate) enum Vital {
     Workload(Box<Workload>),
     Pod(Pod),
+    /// When a run of a CronJob succeeded last; [`Time::MIN`] where none did.
+    Schedule(Time),
+    Budget(Box<Budget>),
+    /// Of an autoscaler.
+    Trouble(Box<Trouble>),
     None,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// `None` selects nothing, an empty one everything.
+    pub(crate) selector: Option<Selector>,
+    pub(crate) trouble: Option<Trouble>,
 }
 
 /// A workload in kubectl's numbers.
@@ -112,7 +134,7 @@ pub(crate) struct Pod {
     pub(crate) restarts: i32,
     pub(crate) life: Life,
     pub(crate) readiness: Readiness,
-    pub(crate) trouble: Option<Box<PodTrouble>>,
+    pub(crate) trouble: Option<Box<Trouble>>,
 }
 
 /// How long a pod is to live.
@@ -136,13 +158,13 @@ pub(crate) enum Readiness {
 }
 
 impl Object {
-    /// Reads what the picture needs, and the owners. `None`: the content of the message is not understood.
+    /// Reads what the picture needs, and its links. `None`: the content of the message is not understood.
     pub(super) fn read(
         key: &ObjectKey,
         facts: Option<&v1::Facts>,
         pool: &mut LabelPool,
         now: Time,
-    ) -> (Self, Vec<OwnerRead>) {
+    ) -> Read {
         let empty = v1::Meta::default();
         let facts = facts.filter(|facts| is_of_kind(facts, key.kind()));
         let meta = facts.and_then(|facts| facts.meta.as_ref()).unwrap_or(&empty);
@@ -158,6 +180,7 @@ impl Object {
         let mut annotations = meta.annotations.clone();
         annotations.retain(|key, _| ANNOTATIONS_READ.contains(&key.as_str()));
         let owners = meta.owners.iter().filter_map(owner).collect();
+        let names = kind.map(|kind| names::read(key, kind)).unwrap_or_default();
         let object = Self {
             key: key.clone(),
             uid: Uid::from_wire(&meta.uid).unwrap_or(Uid::Text("".into())),
@@ -170,7 +193,7 @@ impl Object {
             assessment,
             ties: Ties::default(),
         };
-        (object, owners)
+        Read { object, owners, names }
     }
 
     /// Gives back what it shares.
@@ -186,16 +209,32 @@ impl Object {
     }
 
     pub(crate) fn workload(&self) -> Option<&Workload> {
-        match &self.vital {
-            Vital::Workload(workload) => Some(workload),
-            Vital::Pod(_) | Vital::None => None,
-        }
+        if let Vital::Workload(workload) = &self.vital { Some(workload) } else { None }
     }
 
     pub(crate) fn pod(&self) -> Option<&Pod> {
+        if let Vital::Pod(pod) = &self.vital { Some(pod) } else { None }
+    }
+
+    /// What is trouble once it lasts, of an autoscaler or a budget.
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
         match &self.vital {
-            Vital::Pod(pod) => Some(pod),
-            Vital::Workload(_) | Vital::None => None,
+            Vital::Trouble(trouble) => Some(trouble),
+            Vital::Budget(budget) => budget.trouble.as_ref(),
+            Vital::Workload(_) | Vital::Pod(_) | Vital::Schedule(_) | Vital::None => None,
+        }
+    }
+
+    /// What a budget selects by.
+    pub(super) fn requirements(&self) -> Option<&Selector> {
+        if let Vital::Budget(budget) = &self.vital { budget.selector.as_ref() } else { None }
+    }
+
+    /// A Service or a budget selects pods of these labels.
+    pub(super) fn selects(&self, labels: &Labels) -> bool {
+        match self.requirements() {
+            Some(requirements) => requirements.matches(labels),
+            None => labels.are_selected_by(&self.selector),
         }
     }
 
@@ -216,7 +255,13 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
         | (Some(Facts::Pod(_)), Kind::Pod)
         | (Some(Facts::Service(_)), Kind::Service)
         | (Some(Facts::Node(_)), Kind::Node)
-        | (Some(Facts::Namespace(_)), Kind::Namespace) => true,
+        | (Some(Facts::Namespace(_)), Kind::Namespace)
+        | (Some(Facts::Job(_)), Kind::Job)
+        | (Some(Facts::CronJob(_)), Kind::CronJob)
+        | (Some(Facts::HorizontalPodAutoscaler(_)), Kind::HorizontalPodAutoscaler)
+        | (Some(Facts::PersistentVolumeClaim(_)), Kind::PersistentVolumeClaim)
+        | (Some(Facts::PodDisruptionBudget(_)), Kind::PodDisruptionBudget)
+        | (Some(Facts::Ingress(_)), Kind::Ingress) => true,
         (Some(_), _) => false,
     }
 }
@@ -235,7 +280,16 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
         Facts::ReplicaSet(it) => it.template.as_ref(),
         Facts::StatefulSet(it) => it.template.as_ref(),
         Facts::DaemonSet(it) => it.template.as_ref(),
-        Facts::Pod(_) | Facts::Service(_) | Facts::Node(_) | Facts::Namespace(_) => None,
+        Facts::CronJob(it) => it.template.as_ref(),
+        Facts::Job(it) => it.template.as_ref(),
+        Facts::Pod(_)
+        | Facts::Service(_)
+        | Facts::Node(_)
+        | Facts::Namespace(_)
+        | Facts::HorizontalPodAutoscaler(_)
+        | Facts::PersistentVolumeClaim(_)
+        | Facts::PodDisruptionBudget(_)
+        | Facts::Ingress(_) => None,
     }
 }
 
@@ -251,7 +305,22 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         Facts::StatefulSet(it) => [it.desired, it.replicas, it.updated, it.ready, it.available],
         Facts::DaemonSet(it) => [it.desired, it.current, it.updated, it.ready, it.available],
         Facts::Pod(it) => return Vital::Pod(pod(it, assessment)),
-        Facts::Service(_) | Facts::Node(_) | Facts::Namespace(_) => return Vital::None,
+        Facts::CronJob(it) => return Vital::Schedule(succeeded_at(it)),
+        Facts::PodDisruptionBudget(it) => {
+            let selector = it.selector.as_ref().map(Selector::of);
+            let trouble = assess::pod_disruption_budget::trouble(it);
+            return Vital::Budget(Box::new(Budget { selector, trouble }));
+        }
+        Facts::HorizontalPodAutoscaler(it) => {
+            let trouble = assess::horizontal_pod_autoscaler::trouble(it);
+            return trouble.map_or(Vital::None, |trouble| Vital::Trouble(Box::new(trouble)));
+        }
+        Facts::Service(_)
+        | Facts::Node(_)
+        | Facts::Namespace(_)
+        | Facts::Job(_)
+        | Facts::PersistentVolumeClaim(_)
+        | Facts::Ingress(_) => return Vital::None,
     };
     Vital::Workload(Box::new(Workload {
         desired,
@@ -261,6 +330,13 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         available,
         images: images(),
     }))
+}
+
+fn succeeded_at(facts: &v1::CronJobFacts) -> Time {
+    match facts.last_succeeded_at_unix_s {
+        0 => Time::MIN,
+        at => Time::from_unix_s(at),
+    }
 }
 
 fn pod(facts: &v1::PodFacts, assessment: &Assessment) -> Pod {
@@ -277,4 +353,14 @@ fn pod(facts: &v1::PodFacts, assessment: &Assessment) -> Pod {
         if assess::pod::is_ready(facts) { Readiness::Ready } else { Readiness::NotReady };
     let trouble = assess::pod::trouble(facts).map(Box::new);
     Pod { restarts: assess::pod::restarts(facts), life, readiness, trouble }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_small() {
+        assert_eq!(size_of::<Vital>(), 16);
+    }
 }

@@ -56,9 +56,16 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         Facts::ReplicaSet(it) => it.template.unwrap().labels,
         Facts::StatefulSet(it) => it.template.unwrap().labels,
         Facts::Service(it) => it.selector,
-        Facts::DaemonSet(_) | Facts::Pod(_) | Facts::Node(_) | Facts::Namespace(_) => {
-            BTreeMap::new()
-        }
+        Facts::PodDisruptionBudget(it) => it.selector.unwrap_or_default().match_labels,
+        Facts::DaemonSet(_)
+        | Facts::Pod(_)
+        | Facts::Node(_)
+        | Facts::Namespace(_)
+        | Facts::Job(_)
+        | Facts::CronJob(_)
+        | Facts::HorizontalPodAutoscaler(_)
+        | Facts::PersistentVolumeClaim(_)
+        | Facts::Ingress(_) => BTreeMap::new(),
     }
 }
 
@@ -80,6 +87,12 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
         Facts::Service(_) => Kind::Service,
         Facts::Node(_) => Kind::Node,
         Facts::Namespace(_) => Kind::Namespace,
+        Facts::Job(_) => Kind::Job,
+        Facts::CronJob(_) => Kind::CronJob,
+        Facts::HorizontalPodAutoscaler(_) => Kind::HorizontalPodAutoscaler,
+        Facts::PersistentVolumeClaim(_) => Kind::PersistentVolumeClaim,
+        Facts::PodDisruptionBudget(_) => Kind::PodDisruptionBudget,
+        Facts::Ingress(_) => Kind::Ingress,
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let cluster = cluster.parse().unwrap();
@@ -171,6 +184,81 @@ pub(crate) fn service(cluster: &str, name: &str, selector: &str) -> TestObject {
     object(cluster, name, Facts::Service(facts))
 }
 
+fn condition(r#type: &str, status: &str, reason: &str) -> v1::Condition {
+    let [r#type, status, reason] = [r#type, status, reason].map(str::to_owned);
+    let last_transition_at_unix_s = NOW.unix_ms() / 1_000;
+    v1::Condition { r#type, status, reason, last_transition_at_unix_s, ..Default::default() }
+}
+
+/// A CronJob of which no run has succeeded yet.
+pub(crate) fn cron_job(cluster: &str, name: &str, pods: &str) -> TestObject {
+    let facts =
+        v1::CronJobFacts { has_status: true, template: template(pods), ..Default::default() };
+    object(cluster, name, Facts::CronJob(facts))
+}
+
+/// A Job that runs, or of which a condition holds.
+pub(crate) fn job(cluster: &str, name: &str, holds: &str) -> TestObject {
+    let conditions = match holds {
+        "" => vec![],
+        "Failed" => vec![condition(holds, "True", "BackoffLimitExceeded")],
+        holds => vec![condition(holds, "True", "")],
+    };
+    let facts = v1::JobFacts { failed: 1, conditions, ..Default::default() };
+    object(cluster, name, Facts::Job(facts))
+}
+
+/// An autoscaler from 1 to 10 that does its work.
+pub(crate) fn autoscaler(cluster: &str, name: &str, kind: &str, target: &str) -> TestObject {
+    let target =
+        v1::ScaleTarget { api_version: "apps/v1".into(), kind: kind.into(), name: target.into() };
+    let facts = v1::HorizontalPodAutoscalerFacts {
+        target: Some(target),
+        min: 1,
+        max: 10,
+        conditions: vec![condition("AbleToScale", "True", "")],
+        ..Default::default()
+    };
+    object(cluster, name, Facts::HorizontalPodAutoscaler(facts))
+}
+
+/// A claim in a phase.
+pub(crate) fn claim(cluster: &str, name: &str, phase: &str) -> TestObject {
+    let facts = v1::PersistentVolumeClaimFacts { phase: phase.into(), ..Default::default() };
+    object(cluster, name, Facts::PersistentVolumeClaim(facts))
+}
+
+/// A budget that lets one of three pods go, or none since one of them is not healthy.
+pub(crate) fn budget(cluster: &str, name: &str, selector: &str, allowed: i32) -> TestObject {
+    let (status, reason) =
+        if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+    let selector = v1::LabelSelector { match_labels: labels(selector), match_expressions: vec![] };
+    let facts = v1::PodDisruptionBudgetFacts {
+        selector: Some(selector),
+        disruptions_allowed: allowed,
+        current_healthy: 2 + allowed,
+        desired_healthy: 2,
+        expected: 3,
+        conditions: vec![condition("DisruptionAllowed", status, reason)],
+        ..Default::default()
+    };
+    object(cluster, name, Facts::PodDisruptionBudget(facts))
+}
+
+/// An Ingress with an address.
+pub(crate) fn ingress(cluster: &str, name: &str, services: &[&str]) -> TestObject {
+    let paths = services.iter().map(|service| v1::IngressPath {
+        backend: Some(v1::IngressBackend { service: (*service).into(), port: "80".into() }),
+        ..Default::default()
+    });
+    let facts = v1::IngressFacts {
+        rules: vec![v1::IngressRule { host: String::new(), paths: paths.collect() }],
+        load_balancer_ingress: vec!["192.0.2.1".into()],
+        ..Default::default()
+    };
+    object(cluster, name, Facts::Ingress(facts))
+}
+
 impl TestObject {
     fn meta(mut self, change: impl FnOnce(&mut v1::Meta)) -> Self {
         change(self.facts.meta.as_mut().unwrap());
@@ -215,6 +303,34 @@ impl TestObject {
 
     pub(crate) fn of_deployment(mut self, change: impl FnOnce(&mut v1::DeploymentFacts)) -> Self {
         let Some(Facts::Deployment(facts)) = &mut self.facts.kind else { panic!("no Deployment") };
+        change(facts);
+        self
+    }
+
+    /// A pod with volumes of these claims.
+    pub(crate) fn mounting(self, claims: &[&str]) -> Self {
+        let claims = claims.iter().map(|&claim| claim.to_owned()).collect();
+        self.of_pod(|pod| pod.claims = claims)
+    }
+
+    /// Made so many seconds before [`NOW`], or after.
+    pub(crate) fn made(self, seconds: i64) -> Self {
+        self.meta(|meta| meta.created_at_unix_s = NOW.unix_ms() / 1_000 + seconds)
+    }
+
+    pub(crate) fn of_cron_job(mut self, change: impl FnOnce(&mut v1::CronJobFacts)) -> Self {
+        let Some(Facts::CronJob(facts)) = &mut self.facts.kind else { panic!("no CronJob") };
+        change(facts);
+        self
+    }
+
+    pub(crate) fn of_autoscaler(
+        mut self,
+        change: impl FnOnce(&mut v1::HorizontalPodAutoscalerFacts),
+    ) -> Self {
+        let Some(Facts::HorizontalPodAutoscaler(facts)) = &mut self.facts.kind else {
+            panic!("no autoscaler")
+        };
         change(facts);
         self
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use vitals_proto::{
     identity::ClusterName,
+    kind::Kind,
     v1::{self, FreshnessState, HealthStatus, Severity},
 };
 
@@ -128,12 +129,11 @@ pub(crate) fn absent(
     }
 }
 
-/// Something could be there all the same: nothing of the cluster is seen, or not a kind of which objects belong to entities.
-/// Objects of the cluster itself, such as nodes, are not what runs.
+/// Something could be there all the same: nothing of the cluster is seen, or not a kind of which objects make an entity.
 fn is_blind(freshness: &ClusterFreshness) -> bool {
     match freshness.state {
         FreshnessState::Fresh | FreshnessState::BlindSpot => {
-            freshness.unseen.iter().any(|kind| kind.is_namespaced() != Some(false))
+            freshness.unseen.iter().any(makes_an_entity)
         }
         FreshnessState::Unspecified
         | FreshnessState::Unverified
@@ -141,6 +141,27 @@ fn is_blind(freshness: &ClusterFreshness) -> bool {
         | FreshnessState::AgentLost
         | FreshnessState::Conflict
         | FreshnessState::HubBlind => true,
+    }
+}
+
+/// Objects of the cluster itself, such as nodes, are not what runs, nor is what only stands beside workloads.
+fn makes_an_entity(kind: &Kind) -> bool {
+    match kind {
+        Kind::Deployment
+        | Kind::StatefulSet
+        | Kind::DaemonSet
+        | Kind::CronJob
+        | Kind::ReplicaSet
+        | Kind::Job
+        | Kind::Pod
+        | Kind::Service
+        | Kind::Other(_) => true,
+        Kind::Namespace
+        | Kind::Node
+        | Kind::PersistentVolumeClaim
+        | Kind::Ingress
+        | Kind::HorizontalPodAutoscaler
+        | Kind::PodDisruptionBudget => false,
     }
 }
 
@@ -165,7 +186,7 @@ fn next(definition: &Definition, status: HealthStatus) -> String {
         namespace => format!("-n {}", sentence::quoted(namespace)),
     };
     format!(
-        "kubectl get deployments,statefulsets,daemonsets,pods {namespace} -l {}",
+        "kubectl get deployments,statefulsets,daemonsets,cronjobs,pods {namespace} -l {}",
         sentence::quoted(&selector)
     )
 }

@@ -143,15 +143,16 @@ pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
 
 /// What is said of an entity that is healthy in a cluster.
 pub(crate) fn healthy(graph: &Graph, cluster: &ClusterName, tally: &Tally) -> String {
-    match tally.workloads.as_slice() {
-        [] => format!("healthy in {cluster}"),
-        [id] => match graph.get(*id) {
+    match (tally.workloads.as_slice(), tally.schedules.as_slice()) {
+        // That a schedule is suspended is said here.
+        ([id], _) | ([], [id]) => match graph.get(*id) {
             Some(object) => {
                 format!("{} in {cluster}: {}", name(&object.key), object.assessment.message)
             }
             None => format!("healthy in {cluster}"),
         },
-        many => format!("{} workloads are healthy in {cluster}", many.len()),
+        ([], _) => format!("healthy in {cluster}"),
+        (many, _) => format!("{} workloads are healthy in {cluster}", many.len()),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Counts what the members of an entity in one cluster say, and keeps what counts against it.
 
+pub(crate) mod beside;
+mod runs;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
 };
 
 use vitals_proto::{
@@ -23,10 +25,6 @@ use crate::{
     time::Time,
 };
 
-/// So long a new Service may wait for its load balancer before that is no progress any more: where none is provided it
-/// would wait for ever, and the entity with it. It shows in the dimension `traffic` all the same.
-pub(crate) const LOAD_BALANCER_PATIENCE: Duration = Duration::from_secs(600);
-
 /// One thing that is not as it should be.
 #[derive(Debug)]
 pub(crate) struct Finding {
@@ -45,6 +43,8 @@ pub(crate) struct Tally {
     pub(crate) findings: Vec<Finding>,
     /// Workloads to show, ordered by kind, namespace and name.
     pub(crate) workloads: Vec<ObjectId>,
+    /// CronJobs, which have no numbers.
+    pub(crate) schedules: Vec<ObjectId>,
     /// Pods that live, by the top workload that they are of.
     pub(crate) pods: BTreeMap<ObjectId, usize>,
     /// Available replicas, and pods without a workload that are ready.
@@ -127,7 +127,14 @@ impl Tally {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => self.add_workload(id, object),
             Kind::ReplicaSet => self.add_replica_set(scene.graph, id, object),
             Kind::Pod => self.add_pod(scene, id, object),
+            Kind::CronJob => self.add_cron_job(id, object),
+            Kind::Job => self.add_job(scene.graph, id, object),
             Kind::Service => self.add_service(scene.now, id, object),
+            Kind::Ingress => self.add_ingress(scene, id, object),
+            Kind::PersistentVolumeClaim => self.add_claim(scene.now, id, object),
+            Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => {
+                self.add_guard(scene, id, object);
+            }
             Kind::Node | Kind::Namespace => {
                 self.judged += 1;
                 self.add_assessment(id, None, object);
@@ -250,20 +257,6 @@ impl Tally {
         self.find(status, reason, id, top, message);
     }
 
-    fn add_service(&mut self, now: Time, id: ObjectId, object: &Object) {
-        self.judged += 1;
-        let assessment = &object.assessment;
-        self.traffic.add(assessment.status, assessment.reason);
-        if assessment.reason == Reason::LoadBalancerPending {
-            let patient_until = object.created_at.after(LOAD_BALANCER_PATIENCE);
-            if now >= patient_until {
-                return;
-            }
-            self.recheck(patient_until);
-        }
-        self.add_assessment(id, None, object);
-    }
-
     fn recheck(&mut self, at: Time) {
         self.recheck_at = Some(self.recheck_at.map_or(at, |held| held.min(at)));
     }
@@ -286,6 +279,10 @@ impl Tally {
     /// where no workload is seen, whatever makes them: a Service alone says nothing of how what it serves does.
     fn note_kinds_below(&mut self) {
         let kinds = &mut self.kinds_that_matter;
+        // That nothing is there to route to can be said only where it would be seen.
+        if kinds.contains(&Kind::Ingress) {
+            kinds.insert(Kind::Service);
+        }
         if kinds.contains(&Kind::Service) {
             kinds.insert(Kind::Pod);
             if !kinds.iter().any(is_workload) {
@@ -295,7 +292,11 @@ impl Tally {
         if kinds.contains(&Kind::Deployment) {
             kinds.insert(Kind::ReplicaSet);
         }
-        if kinds.iter().any(is_workload) {
+        // Whether a run failed that no later one made good.
+        if kinds.contains(&Kind::CronJob) {
+            kinds.insert(Kind::Job);
+        }
+        if kinds.contains(&Kind::Job) || kinds.iter().any(is_workload) {
             kinds.insert(Kind::Pod);
         }
     }
@@ -306,16 +307,30 @@ fn place(key: &ObjectKey) -> (&str, &str, &str) {
     (key.kind().resource(), key.namespace(), key.name())
 }
 
-/// The highest of the workloads that control it.
+/// The highest of the workloads that control it, Jobs and CronJobs among them.
 pub(crate) fn top_workload(graph: &Graph, id: ObjectId) -> Option<ObjectId> {
-    let is_workload = |id: &ObjectId| graph.key(*id).is_some_and(|key| is_workload(key.kind()));
-    graph.controllers(id).take_while(is_workload).last()
+    let makes_pods = |id: &ObjectId| {
+        let kind = graph.key(*id).map(ObjectKey::kind);
+        kind.is_some_and(|kind| is_workload(kind) || matches!(kind, Kind::CronJob | Kind::Job))
+    };
+    graph.controllers(id).take_while(makes_pods).last()
 }
 
+/// It keeps replicas running.
 fn is_workload(kind: &Kind) -> bool {
     match kind {
         Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => true,
-        Kind::Pod | Kind::Service | Kind::Node | Kind::Namespace | Kind::Other(_) => false,
+        Kind::CronJob
+        | Kind::Job
+        | Kind::PersistentVolumeClaim
+        | Kind::Pod
+        | Kind::Service
+        | Kind::Ingress
+        | Kind::HorizontalPodAutoscaler
+        | Kind::PodDisruptionBudget
+        | Kind::Node
+        | Kind::Namespace
+        | Kind::Other(_) => false,
     }
 }
 
@@ -331,7 +346,7 @@ fn counts(graph: &Graph, id: ObjectId, object: &Object, pod: &Pod) -> bool {
                 let short = controller.workload().is_some_and(|it| it.replicas < it.desired);
                 controller.assessment.status != HealthStatus::Healthy && short
             }
-            // Of a controller that is not seen, such as a Job, nobody can say whether it has tried again.
+            // A Job tells itself how its tries went; of a controller that is not seen nobody can say.
             None => object.controller().is_none(),
         },
         (HealthStatus::Progressing, Life::Lasting) => object.controller().is_none(),
