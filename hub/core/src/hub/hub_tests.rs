@@ -271,6 +271,28 @@ fn a_hub_that_starts_drops_nothing_for_what_another_cluster_left_between() {
 }
 
 #[test]
+fn what_another_cluster_says_while_a_hub_begins_to_read_takes_nobodys_place() {
+    let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 9));
+    rig.send(agent.put(&pod("a"), "1"));
+    rig.send(agent.heartbeat());
+    let mut fresh = Rig::unread(Rules::ALL, rig.stream.clone(), rig.now);
+    let stream = &name();
+    fresh.apply(Input::SnapshotBegin { stream, incarnation_unix_ns: 1 });
+    for (sequence, (sent, at)) in fresh.stream.messages.clone() {
+        fresh.read(sequence, &sent, 1, at);
+    }
+    // On the same subject, when the other message of it was read already.
+    let mut rival = Agent { uid: Uid::from_text("rival"), ..Agent::new("main", 1) };
+    let rivals = rival.put(&pod("a"), "x");
+    let sequence = fresh.stream.append(&rivals, fresh.now);
+    fresh.read(sequence, &rivals, 0, fresh.now);
+    fresh.apply(Input::SnapshotEnd { stream, sequence });
+    fresh.settle();
+    assert_eq!(fresh.held(), Rig::exists(&agent));
+    fresh.assert_sums_are_true();
+}
+
+#[test]
 fn a_hub_that_lags_gives_no_name_away() {
     let (mut rig, mut agent) = (Rig::new(), Agent::new("main", 9));
     rig.send(agent.put(&pod("a"), "1"));

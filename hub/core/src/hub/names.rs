@@ -86,11 +86,11 @@ impl Hub {
     }
 
     /// An object counts in the sums of the one that said it: what another says of it then is refused. Only while it is not
-    /// decided whose the name is; and a subject stands in a snapshot once, so that this is for one that was begun again.
+    /// decided whose the name is. A subject stands in a snapshot once, but more may be published while it is read, and it may be
+    /// begun again.
     pub(super) fn is_held_by(&self, key: &ObjectKey, beside: Option<&Uid>) -> Result<(), Refusal> {
         let Some(cluster) = self.clusters.get(key.cluster()) else { return Ok(()) };
-        let is_held = cluster.is_doubted() && self.store.get(key).is_some();
-        if is_held && cluster.holder(key) != beside {
+        if cluster.holder(key) != beside && self.store.get(key).is_some() {
             return Err(Refusal::OtherCluster);
         }
         Ok(())
