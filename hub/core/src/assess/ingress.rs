@@ -2,21 +2,15 @@
 
 use vitals_proto::v1::IngressFacts;
 
-use super::{Assessment, Reason};
+use super::{Assessment, service};
 
-/// Settled is stricter than kstatus here, as of Services.
 pub(super) fn assess(facts: &IngressFacts) -> Assessment {
-    match facts.load_balancer_ingress.first() {
-        Some(address) => Assessment::healthy(format!("the load balancer has address {address}")),
-        None => Assessment::progressing(
-            Reason::LoadBalancerPending,
-            "the load balancer has no address yet",
-        ),
-    }
+    service::load_balancer(&facts.load_balancer_ingress)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Reason;
     use super::*;
     use vitals_proto::v1::HealthStatus::{Healthy, Progressing};
 

@@ -4,12 +4,17 @@ use vitals_proto::v1::ServiceFacts;
 
 use super::{Assessment, Reason};
 
-/// Settled is stricter than kstatus here, which takes a load balancer without an address for current.
 pub(super) fn assess(facts: &ServiceFacts) -> Assessment {
     if facts.r#type != "LoadBalancer" {
         return Assessment::healthy("it needs no load balancer");
     }
-    match facts.load_balancer_ingress.first() {
+    load_balancer(&facts.load_balancer_ingress)
+}
+
+/// Of a Service or an Ingress that waits for one. Settled is stricter than kstatus here, which takes a load balancer without an
+/// address for current.
+pub(super) fn load_balancer(addresses: &[String]) -> Assessment {
+    match addresses.first() {
         Some(address) => Assessment::healthy(format!("the load balancer has address {address}")),
         None => Assessment::progressing(
             Reason::LoadBalancerPending,
