@@ -128,9 +128,7 @@ impl Hub {
             }
             Input::SnapshotEnd { stream, sequence } => {
                 self.drop_unnamed(stream, now);
-                if self.streams.get(stream).is_some_and(|state| state.own_snapshot().is_some()) {
-                    self.note_unstreamed(stream);
-                }
+                self.note_unstreamed(stream);
                 self.with_stream(stream, |state| state.end_snapshot(sequence, now));
                 self.stand_at(stream);
                 self.decide_names(stream);

@@ -260,7 +260,7 @@ impl Hub {
         }
     }
 
-    /// A snapshot of a stream that had been read before is whole: what it lacks of what is held is noted.
+    /// A snapshot is whole: what it lacks of what is held is noted. Also the first may lack something, if it was begun again.
     pub(super) fn note_unstreamed(&mut self, stream: &StreamName) {
         for cluster in self.clusters.values_mut().filter(|cluster| cluster.stream == *stream) {
             let mut unread: BTreeMap<Scope, BTreeSet<u8>> = BTreeMap::new();

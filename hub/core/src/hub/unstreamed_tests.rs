@@ -1,8 +1,9 @@
 //! A stream that lost what the hub still holds is repaired, though the hub itself has nothing to repair.
 
-use vitals_proto::subject::Published;
+use vitals_proto::{rule::Rules, subject::Published};
 
 use super::rig::*;
+use crate::Input;
 use crate::ingest::envelope::{Envelope, State};
 
 /// The last message of each object in the stream is what its agent sent last; of what is gone there is at most a tombstone.
@@ -49,6 +50,20 @@ fn a_stream_that_was_made_anew_is_filled() {
     rig.incarnation = 2;
     rig.snapshot();
     repaired(rig, agent);
+}
+
+#[test]
+fn a_stream_that_was_made_anew_while_it_was_first_read_is_filled() {
+    let (rig, agent) = begin();
+    let mut fresh = Rig::unread(Rules::ALL, rig.stream.clone(), rig.now);
+    fresh.apply(Input::SnapshotBegin { stream: &name(), incarnation_unix_ns: 1 });
+    for (sequence, (sent, at)) in fresh.stream.messages.clone() {
+        fresh.read(sequence, &sent, 1, at);
+    }
+    fresh.stream = Stream::default();
+    fresh.incarnation = 2;
+    fresh.snapshot();
+    repaired(fresh, agent);
 }
 
 #[test]
