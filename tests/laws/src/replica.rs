@@ -61,8 +61,8 @@ struct Attached {
 pub struct Replica {
     /// It reads nothing.
     pub lags: bool,
-    /// The stream went back, and it did not notice.
-    pub deceived: bool,
+    /// When the stream had gone back and it did not notice, by the broker's clock.
+    pub deceived_at: Option<i64>,
     hub: Hub,
     stream: StreamName,
     attached: Option<Attached>,
@@ -82,7 +82,7 @@ impl Replica {
     pub fn start(rules: Rules) -> Self {
         Self {
             lags: false,
-            deceived: false,
+            deceived_at: None,
             hub: Hub::new(Settings { rules, streams: vec![STREAM.into()] }),
             stream: STREAM.into(),
             attached: None,
@@ -136,7 +136,10 @@ impl Replica {
         let resumed = self.read.filter(|(of, sequence)| {
             *of == incarnation_unix_ns && *sequence <= broker.last_sequence()
         });
-        self.deceived |= resumed.is_some();
+        // Only a digest tells of what it missed, until all was verified since.
+        if resumed.is_some() {
+            self.deceived_at = Some(now.unix_ms());
+        }
         let snapshot_until = match resumed {
             Some((_, sequence)) => {
                 let stream = &stream;
@@ -345,7 +348,7 @@ impl Replica {
     /// A subscriber leaves with what it has seen; nobody can who was given no token to resume from.
     pub fn leave(&self, now: i64, lost_at: Option<i64>) -> Option<Left> {
         let at = Time::from_unix_ms(now);
-        let (token, as_of) = (self.hub.token_position(at), at);
+        let (token, as_of) = (self.hub.token_position(at), self.hub.as_of());
         let scopes = self.scopes(now);
         let given = token != Position::default();
         let never_verified = self.states(now).contains(&v1::FreshnessState::Unverified);
@@ -353,11 +356,11 @@ impl Replica {
         given.then(|| Left { entities: self.entities(), token, as_of, scopes, unproven })
     }
 
-    /// All was verified since the broker lost something. Of that, a replica may have read what another had not yet, and only the
-    /// digest in `synced` tells a subscriber who comes from the one to the other.
+    /// All was verified since the broker lost something, and since this replica missed something. Of that, one replica may have
+    /// read what another had not yet, and only the digest in `synced` tells a subscriber who comes from the one to the other.
     fn is_proven(&self, now: i64, lost_at: Option<i64>) -> bool {
         let clusters = self.hub.clusters(Time::from_unix_ms(now));
-        lost_at.is_none_or(|lost_at| {
+        lost_at.max(self.deceived_at).is_none_or(|lost_at| {
             clusters.iter().all(|cluster| {
                 cluster.verified_at.as_ref().map(Time::from_wire)
                     > Some(Time::from_unix_ms(lost_at))

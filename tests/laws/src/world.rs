@@ -337,7 +337,8 @@ impl World {
         for _ in 0..HEALED_AFTER_MS / SLICE_MS {
             self.pass()?;
         }
-        if self.lost_at.is_none() && !self.replicas.iter().any(|replica| replica.deceived) {
+        let is_deceived = self.replicas.iter().any(|replica| replica.deceived_at.is_some());
+        if self.lost_at.is_none() && !is_deceived {
             self.check_stream()?;
         }
         // A hub that has just read it all is the measure of what the others say.

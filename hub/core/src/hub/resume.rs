@@ -86,10 +86,11 @@ impl Hub {
         if stream.reading() == Reading::Snapshot {
             return MayResume::Wait(format!("stream {name} is being read anew"));
         }
-        if *sequence < own.sequence {
+        // At that very sequence another message may stand since, if the stream was set back before this replica attached.
+        if *sequence < own.sequence || (*sequence == own.sequence && as_of < own.began_at) {
             return MayResume::Snapshot("this replica has not seen what happened since".to_owned());
         }
-        if as_of < own.began_at && *sequence > own.sequence {
+        if as_of < own.began_at {
             return MayResume::Snapshot(format!("stream {name} was set back since"));
         }
         if is_behind(stream, *sequence) {

@@ -1,17 +1,22 @@
 //! Which epoch of a scope is current, and which of two messages of one object is the newer.
 //!
 //! Behind the envelope. An agent that was frozen, or a standby that believes it leads, goes on publishing: its messages are
-//! told by their epoch. A higher epoch is current at once. A lower one is refused until one of its *heartbeats* comes after the
+//! told by their epoch. A higher epoch is current at once. A lower one is refused until two of its *heartbeats* come after the
 //! current one has been silent for [`SILENCE_MAX`]; only heartbeats, since they prove an agent that lives and not a message
-//! that was under way.
+//! that was under way; and two, [`WITNESS_INTERVAL`] apart, since the broker's clock may have been set forward: then whoever is
+//! current speaks between them.
 //!
 //! Deliberately not here: what is held. Nothing is dropped for being of an older epoch.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Duration};
 
 use vitals_proto::{identity::Epoch, limits::SILENCE_MAX};
 
 use crate::time::Time;
+
+/// Least time between the two heartbeats that end the silence of another epoch. Below the interval of heartbeats, so that
+/// jitter does not cost a third one.
+const WITNESS_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Which epoch of one scope is current.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +31,8 @@ struct Current {
     last_sign: Time,
     /// Of its newest heartbeat.
     heartbeat_counter: u64,
+    /// The epoch that first spoke after the silence of this one, and when.
+    witness: Option<(Epoch, Time)>,
 }
 
 /// How an epoch came to be. Ordered: a provisional one never outranks one that was written to a Lease, whatever their clocks.
@@ -94,11 +101,24 @@ impl Epochs {
         at: Time,
         listening: Listening,
     ) -> Standing {
-        match (self.hear(epoch, certainty, at), self.current) {
-            (Standing::Lower, Some(current)) if listening.proves_silence(current.last_sign, at) => {
+        let standing = self.hear(epoch, certainty, at);
+        let Some(current) = self.current.as_mut().filter(|_| standing == Standing::Lower) else {
+            return standing;
+        };
+        if !listening.proves_silence(current.last_sign, at) {
+            return standing;
+        }
+        match current.witness {
+            Some((seen, since)) if seen == epoch => {
+                if at.since(since) < WITNESS_INTERVAL {
+                    return standing;
+                }
                 self.begin(epoch, certainty, at)
             }
-            (standing, _) => standing,
+            _ => {
+                current.witness = Some((epoch, at));
+                standing
+            }
         }
     }
 
@@ -114,6 +134,7 @@ impl Epochs {
     pub(crate) fn not_after(&mut self, now: Time) {
         if let Some(current) = &mut self.current {
             current.last_sign = current.last_sign.min(now);
+            current.witness = current.witness.map(|(epoch, since)| (epoch, since.min(now)));
         }
     }
 
@@ -123,6 +144,7 @@ impl Epochs {
             Ordering::Greater => self.begin(epoch, certainty, at),
             Ordering::Equal => {
                 current.last_sign = current.last_sign.max(at);
+                current.witness = None;
                 Standing::Current
             }
             Ordering::Less => Standing::Lower,
@@ -130,7 +152,9 @@ impl Epochs {
     }
 
     fn begin(&mut self, epoch: Epoch, certainty: Certainty, at: Time) -> Standing {
-        self.current = Some(Current { epoch, certainty, last_sign: at, heartbeat_counter: 0 });
+        let (last_sign, heartbeat_counter) = (at, 0);
+        self.current =
+            Some(Current { epoch, certainty, last_sign, heartbeat_counter, witness: None });
         Standing::Began
     }
 }
@@ -178,9 +202,25 @@ mod tests {
         ] {
             let mut epochs = high_at_10();
             assert_eq!(epochs.hear_object(LOW, at(heartbeat_at)), Standing::Lower, "{case}");
-            let standing = epochs.hear_heartbeat(LOW, Leased, at(heartbeat_at), listening);
-            assert_eq!(standing, want, "{case}");
+            let mut hear = |unix_s| epochs.hear_heartbeat(LOW, Leased, at(unix_s), listening);
+            assert_eq!(hear(heartbeat_at), Standing::Lower, "{case}: one heartbeat is none");
+            assert_eq!(hear(heartbeat_at + 3), Standing::Lower, "{case}: it came late");
+            let next = if want == Standing::Began { heartbeat_at + 5 } else { heartbeat_at };
+            assert_eq!(hear(next), want, "{case}");
         }
+    }
+
+    #[test]
+    fn a_clock_set_forward_does_not_silence_who_lives() {
+        use Certainty::Leased;
+        let mut epochs = high_at_10();
+        let mut hear =
+            |epoch, unix_s| epochs.hear_heartbeat(epoch, Leased, at(unix_s), Listening::Always);
+        assert_eq!(hear(LOW, 32), Standing::Lower, "21 s later, after a second");
+        assert_eq!(hear(HIGH, 36), Standing::Current);
+        assert_eq!(hear(LOW, 37), Standing::Lower);
+        assert_eq!(hear(LOW, 58), Standing::Lower, "now it is silent");
+        assert_eq!(hear(LOW, 63), Standing::Began);
     }
 
     #[test]
@@ -201,13 +241,14 @@ mod tests {
             epochs.hear_heartbeat(epoch, certainty, at(unix_s), Listening::Always)
         };
         assert_eq!(hear(&mut epochs, HIGH, Provisional, 20), Standing::Lower);
-        assert_eq!(hear(&mut epochs, HIGH, Provisional, 31), Standing::Began);
+        assert_eq!(hear(&mut epochs, HIGH, Provisional, 31), Standing::Lower);
+        assert_eq!(hear(&mut epochs, HIGH, Provisional, 36), Standing::Began);
         assert_eq!(
-            hear(&mut epochs, LOW, Leased, 32),
+            hear(&mut epochs, LOW, Leased, 37),
             Standing::Began,
             "whoever holds the Lease wins"
         );
-        assert_eq!(hear(&mut epochs, HIGH, Leased, 33), Standing::Began);
+        assert_eq!(hear(&mut epochs, HIGH, Leased, 38), Standing::Began);
     }
 
     #[test]
@@ -215,7 +256,9 @@ mod tests {
         let mut epochs = high_at_10();
         let taken = [3, 3, 2, 4].map(|counter| epochs.take_heartbeat(counter));
         assert_eq!(taken, [true, false, false, true]);
-        epochs.hear_heartbeat(LOW, Certainty::Leased, at(100), Listening::Always);
+        for unix_s in [100, 105] {
+            epochs.hear_heartbeat(LOW, Certainty::Leased, at(unix_s), Listening::Always);
+        }
         assert!(epochs.take_heartbeat(1), "another epoch counts anew");
     }
 
@@ -223,8 +266,9 @@ mod tests {
     fn a_clock_set_back_does_not_prolong_a_life() {
         let mut epochs = high_at_10();
         epochs.not_after(at(5));
-        let standing = epochs.hear_heartbeat(LOW, Certainty::Leased, at(26), Listening::Always);
-        assert_eq!(standing, Standing::Began);
+        let mut hear =
+            |unix_s| epochs.hear_heartbeat(LOW, Certainty::Leased, at(unix_s), Listening::Always);
+        assert_eq!([hear(26), hear(31)], [Standing::Lower, Standing::Began]);
     }
 
     #[test]
