@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
+use vitals_agent_core::OUTBOX_BYTES_MAX;
 use vitals_proto::{
     identity::{ClusterName, Scope},
     kind::Kind,
@@ -52,6 +53,14 @@ pub struct Args {
     /// Namespace of the Lease; default is that of the context or pod
     #[arg(long, env = "VITALS_LEASE_NAMESPACE", value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
+    /// Most bytes of changes that wait for NATS; when it is full, the watches are not read on
+    #[arg(
+        long,
+        env = "VITALS_OUTBOX_BYTES",
+        value_name = "BYTES",
+        default_value_t = OUTBOX_BYTES_MAX
+    )]
+    pub outbox_bytes: usize,
     /// Address of /metrics, /healthz and /readyz
     #[arg(
         long,
@@ -178,6 +187,7 @@ impl Args {
             lease,
             nats: self.nats.clone(),
             watch: Settings { namespace: self.namespace.clone(), ..Settings::default() },
+            outbox_bytes_max: self.outbox_bytes,
         })
     }
 }

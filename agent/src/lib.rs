@@ -17,3 +17,5 @@ pub mod requests;
 pub mod metrics;
 pub mod run;
 pub mod args;
+
+pub use vitals_agent_core::OUTBOX_BYTES_MAX;

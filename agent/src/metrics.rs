@@ -10,6 +10,7 @@ use prometheus_client::{
 use vitals_agent_core::{Content, Status, input::Outcome};
 use vitals_proto::{
     identity::{ClusterName, Scope},
+    kind::Kind,
     v1,
 };
 use vitals_runtime::nats::{Connection, Connections};
@@ -36,11 +37,22 @@ pub struct Families {
     connections: Connections,
 }
 
-/// Figures of one agent. Cloning is cheap.
+/// Figures of one agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     agent: Agent,
     families: Families,
+    /// Those that count each message and item: looked up once.
+    often: Often,
+}
+
+#[derive(Clone, Debug)]
+struct Often {
+    facts: Counter,
+    tombstones: Counter,
+    heartbeats: Counter,
+    acked: Counter,
+    items: Vec<(Kind, Counter)>,
 }
 
 /// Labels of an agent. They are written with each figure, hence shared.
@@ -206,12 +218,25 @@ impl Families {
     }
 
     /// Those of one agent.
-    pub(crate) fn of(&self, cluster: &ClusterName, scope: &Scope) -> Metrics {
+    pub(crate) fn of(&self, cluster: &ClusterName, scope: &Scope, kinds: &[Kind]) -> Metrics {
         let agent = Agent(Arc::new((cluster.to_string(), scope.to_string())));
-        let metrics = Metrics { agent, families: self.clone() };
         // Shown from the start: what does not happen is 0, not absent.
-        drop(metrics.families.freezes.get_or_create(&metrics.agent));
-        metrics
+        drop(self.freezes.get_or_create(&agent));
+        let published =
+            |content| self.published.get_or_create(&(agent.clone(), Published { content })).clone();
+        let items = kinds.iter().map(|kind| {
+            let item = ItemOf { kind: kind.to_string() };
+            (kind.clone(), self.items.get_or_create(&(agent.clone(), item)).clone())
+        });
+        let acked = Settled { outcome: OutcomeLabel::Acked };
+        let often = Often {
+            facts: published(ContentLabel::Facts),
+            tombstones: published(ContentLabel::Tombstone),
+            heartbeats: published(ContentLabel::Heartbeat),
+            acked: self.settled.get_or_create(&(agent.clone(), acked)).clone(),
+            items: items.collect(),
+        };
+        Metrics { agent, families: self.clone(), often }
     }
 }
 
@@ -221,17 +246,20 @@ impl Metrics {
     }
 
     pub(crate) fn published(&self, content: Content) {
-        let content = match content {
-            Content::Facts => ContentLabel::Facts,
-            Content::Tombstone => ContentLabel::Tombstone,
-            Content::Heartbeat => ContentLabel::Heartbeat,
+        let counter = match content {
+            Content::Facts => &self.often.facts,
+            Content::Tombstone => &self.often.tombstones,
+            Content::Heartbeat => &self.often.heartbeats,
         };
-        self.families.published.get_or_create(&self.with(Published { content })).inc();
+        counter.inc();
     }
 
     pub(crate) fn settled(&self, outcome: Outcome) {
         let outcome = match outcome {
-            Outcome::Acked => OutcomeLabel::Acked,
+            Outcome::Acked => {
+                self.often.acked.inc();
+                return;
+            }
             Outcome::Transient => OutcomeLabel::Transient,
             Outcome::TooLarge => OutcomeLabel::TooLarge,
             Outcome::StreamFull => OutcomeLabel::StreamFull,
@@ -240,9 +268,10 @@ impl Metrics {
         self.families.settled.get_or_create(&self.with(Settled { outcome })).inc();
     }
 
-    pub(crate) fn item(&self, kind: &vitals_proto::kind::Kind) {
-        let of_kind = self.with(ItemOf { kind: kind.to_string() });
-        self.families.items.get_or_create(&of_kind).inc();
+    pub(crate) fn item(&self, kind: &Kind) {
+        if let Some((_, counter)) = self.often.items.iter().find(|(of, _)| of == kind) {
+            counter.inc();
+        }
     }
 
     pub(crate) fn repair(&self, answer: RepairAnswer) {
@@ -254,7 +283,7 @@ impl Metrics {
     }
 
     pub(crate) fn show(&self, status: &Status) {
-        let Self { agent, families } = self;
+        let Self { agent, families, .. } = self;
         for report in &status.kinds {
             let kind = self.with(OfKind { kind: report.kind.clone() });
             families.objects.get_or_create(&kind).set(signed(report.count));
@@ -300,7 +329,7 @@ mod tests {
         let (mut registry, families) = (Registry::default(), Families::default());
         families.register(&mut registry);
         for cluster in ["east", "west"] {
-            let metrics = families.of(&cluster.parse().unwrap(), &Scope::default());
+            let metrics = families.of(&cluster.parse().unwrap(), &Scope::default(), &Kind::KNOWN);
             metrics.published(Content::Heartbeat);
             metrics.repair(RepairAnswer::NotOurs);
         }

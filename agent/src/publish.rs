@@ -72,7 +72,7 @@ impl Publisher {
         let Publication { ticket, subject, payload, content } = publication;
         let number = ticket.to_number();
         let reply = format!("{}{number:x}", self.inbox);
-        self.unanswered.add(number, subject.clone(), Instant::now() + ACK_TIMEOUT);
+        self.unanswered.add(number, &subject, Instant::now() + ACK_TIMEOUT);
         let accepting = async {
             match headers(content) {
                 None => self.client.publish_with_reply(subject, reply, payload).await,

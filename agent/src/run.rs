@@ -51,6 +51,8 @@ pub struct AgentConfig {
     pub nats: NatsArgs,
     /// Times and limits of its watches.
     pub watch: Settings,
+    /// Most bytes of state that wait for NATS.
+    pub outbox_bytes_max: usize,
 }
 
 /// Why an agent does not start. Final: the configuration has to change.
@@ -96,14 +98,23 @@ pub async fn start_beside(
     tasks: &Tasks,
     families: &Families,
 ) -> Result<AgentHandle, Error> {
-    let AgentConfig { kubernetes, cluster, scope, kinds, lease, nats, watch: settings } = config;
+    let AgentConfig {
+        kubernetes,
+        cluster,
+        scope,
+        kinds,
+        lease,
+        nats,
+        watch: settings,
+        outbox_bytes_max,
+    } = config;
     let name = cluster.as_str();
     let identity = Identity {
         name: format!("vitals-agent {name}/{scope}"),
         inbox_prefix: format!("_INBOX_{name}"),
     };
     let connection = Connection::open(&nats, identity).await?;
-    let metrics = families.of(&cluster, &scope);
+    let metrics = families.of(&cluster, &scope, &kinds);
     families.show(&connection, &cluster, &scope);
     let leadership = if lease == LeaseUse::Off { Leadership::Alone } else { Leadership::Lease };
     let agent = Agent::new(Config {
@@ -113,6 +124,7 @@ pub async fn start_beside(
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         kinds,
         leadership,
+        outbox_bytes_max,
         seed: fastrand::u64(..),
         rules: Rules::ALL,
     });

@@ -71,10 +71,16 @@ fn parse_heartbeat(subject: &str) -> Option<Published> {
 /// Where the state of an object is said.
 #[must_use]
 pub fn object(key: &ObjectKey) -> String {
+    object_named(key.cluster(), key.kind(), key.namespace(), key.name())
+}
+
+/// As [`object`], of a key in its parts, which nobody checks here.
+#[must_use]
+pub fn object_named(cluster: &ClusterName, kind: &Kind, namespace: &str, name: &str) -> String {
     let mut subject = String::with_capacity(128);
     subject.push_str(OBJECT_PREFIX);
-    subject.push_str(key.cluster().as_str());
-    for part in [key.kind().resource(), key.namespace(), key.name()] {
+    subject.push_str(cluster.as_str());
+    for part in [kind.resource(), namespace, name] {
         subject.push('.');
         token::escape_into(part, &mut subject);
     }

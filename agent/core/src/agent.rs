@@ -20,7 +20,7 @@ use crate::{
     input::{Input, Now, Outcome, Standing},
     jitter::Jitter,
     lists::Relist,
-    message::{self, Content, Publication},
+    message::{self, Content, Head, Publication},
     mirror::Entry,
     outbox::{Fate, ObjectId, Outbox, SlotId, Ticket, Value},
     watched::{Desk, Handing, Watched},
@@ -71,7 +71,7 @@ impl Agent {
             current: None,
             cluster_uid: Bytes::new(),
             kinds: kinds.collect(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(config.outbox_bytes_max),
             pulse: Pulse::default(),
             api_server: ApiServer::default(),
             jitter: Jitter::new(config.seed),
@@ -241,26 +241,25 @@ impl Agent {
     fn hand_over(&mut self, slot: SlotId, object: ObjectId, value: Value) -> Option<Publication> {
         let watched = self.kinds.get_mut(usize::from(object.kind))?;
         let entry = watched.objects.get(object.index)?;
-        let key = key_of(&self.config.cluster, &watched.kind, entry)?;
         let current = self.current.as_mut()?;
         current.counter += 1;
         let Value { state, resource_version, seen_at_unix_ms, waits_since_unix_ms } = value;
-        let envelope = v1::ObjectChange {
-            format: FORMAT,
-            epoch: Some(current.epoch.into()),
+        let (namespace, name) = (entry.namespace(), entry.name());
+        let head = Head {
+            epoch: current.epoch,
             counter: current.counter,
-            cluster_uid: self.cluster_uid.clone(),
-            scope: self.config.scope.to_string(),
-            kind: watched.kind.to_string(),
-            namespace: entry.namespace().to_owned(),
-            name: entry.name().to_owned(),
-            resource_version: resource_version.to_string(),
+            cluster_uid: &self.cluster_uid,
+            scope: self.config.scope.as_str(),
+            kind: watched.kind.resource(),
+            namespace,
+            name,
+            resource_version: &resource_version,
             observed_at_unix_ms: seen_at_unix_ms,
-            state: None,
         };
         let content = state.content();
-        let (payload, state) = message::write(envelope, state, seen_at_unix_ms);
-        let subject = subject::object(&key);
+        let (payload, state) = message::write(&head, state);
+        // Names were checked when the mirror took them.
+        let subject = subject::object_named(&self.config.cluster, &watched.kind, namespace, name);
         let bucket = Place::of(&subject).bucket();
         let digest = Digest::of(&subject, &payload);
         watched.hand_over(object.index, Handing { content, bucket, digest });

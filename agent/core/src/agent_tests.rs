@@ -79,6 +79,7 @@ impl World {
             agent_version: "0".into(),
             kinds: KINDS.to_vec(),
             leadership: Leadership::Lease,
+            outbox_bytes_max: crate::outbox::HELD_BYTES_MAX,
             seed: 1,
             rules: Rules::ALL,
         };

@@ -21,6 +21,8 @@ pub struct Config {
     pub kinds: Vec<Kind>,
     /// How it knows that it is the only one.
     pub leadership: Leadership,
+    /// Most bytes of state that wait for NATS. Full: the watches are not read on.
+    pub outbox_bytes_max: usize,
     /// Spreads retries.
     pub seed: u64,
     /// [`Rules::ALL`], but in law tests.

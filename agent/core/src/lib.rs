@@ -30,5 +30,5 @@ pub use agent::Agent;
 pub use config::{Command, Config, Leadership};
 pub use input::{Input, Now};
 pub use message::{Content, Publication};
-pub use outbox::Ticket;
+pub use outbox::{HELD_BYTES_MAX as OUTBOX_BYTES_MAX, Ticket};
 pub use status::Status;

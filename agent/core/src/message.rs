@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::{
     Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+    encoding::{WireType, encode_key, encode_varint},
 };
-use vitals_proto::{FORMAT, limits::TOMBSTONE_TTL, v1};
+use vitals_proto::{FORMAT, identity::Epoch, limits::TOMBSTONE_TTL, v1};
 
 use crate::outbox::Ticket;
 
@@ -116,38 +116,131 @@ impl State {
     }
 }
 
+/// What an object's message says before the state: the fields of `v1::ObjectChange`, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) epoch: Epoch,
+    pub(crate) counter: u64,
+    pub(crate) cluster_uid: &'a Bytes,
+    pub(crate) scope: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) resource_version: &'a str,
+    pub(crate) observed_at_unix_ms: i64,
+}
+
 /// Field number of `ObjectChange.facts`.
 const FACTS_TAG: u32 = 11;
 
-/// Writes an object's message. `envelope.state` is left out and taken from `state`. Gives back the facts as a part of the
-/// payload, so that they are held once while the message is in flight.
-pub(crate) fn write(mut envelope: v1::ObjectChange, state: State, time_ms: i64) -> (Bytes, State) {
-    envelope.format = FORMAT;
+/// Most bytes of a message beside its texts and facts: keys, lengths and numbers.
+const FRAME_BYTES_MAX: usize = 96;
+
+/// Writes an object's message. Gives back the facts as a part of the payload, so that they are held once while the message is
+/// in flight.
+pub(crate) fn write(head: &Head<'_>, state: State) -> (Bytes, State) {
     match state {
         State::Facts(facts) => {
-            envelope.state = None;
-            let length = u64::try_from(facts.len()).unwrap_or(u64::MAX);
-            let head = envelope.encoded_len() + key_len(FACTS_TAG) + encoded_len_varint(length);
-            let mut payload = BytesMut::with_capacity(head + facts.len());
-            #[expect(clippy::expect_used, reason = "BytesMut grows as needed")]
-            envelope.encode(&mut payload).expect("a BytesMut has room");
+            let mut payload = BytesMut::with_capacity(head.bytes_max() + facts.len());
+            head.write(&mut payload);
             encode_key(FACTS_TAG, WireType::LengthDelimited, &mut payload);
-            encode_varint(length, &mut payload);
+            encode_varint(length(facts.len()), &mut payload);
+            let begin = payload.len();
             payload.put_slice(&facts);
             let payload = payload.freeze();
-            let facts = payload.slice(head..);
+            let facts = payload.slice(begin..);
             (payload, State::Facts(facts))
         }
         State::Tombstone { labels, uid } => {
             let tombstone = v1::Tombstone {
-                deleted_at_unix_ms: time_ms,
+                deleted_at_unix_ms: head.observed_at_unix_ms,
                 labels: labels.clone(),
                 uid: uid.clone(),
             };
-            envelope.state = Some(v1::object_change::State::Tombstone(tombstone));
-            (envelope.encode_to_vec().into(), State::Tombstone { labels, uid })
+            let message = v1::ObjectChange {
+                state: Some(v1::object_change::State::Tombstone(tombstone)),
+                ..head.to_message()
+            };
+            (message.encode_to_vec().into(), State::Tombstone { labels, uid })
         }
     }
+}
+
+impl Head<'_> {
+    fn bytes_max(&self) -> usize {
+        let Self { cluster_uid, scope, kind, namespace, name, resource_version, .. } = self;
+        let texts = [scope, kind, namespace, name, resource_version];
+        texts.iter().map(|text| text.len()).sum::<usize>() + cluster_uid.len() + FRAME_BYTES_MAX
+    }
+
+    /// As prost writes them, without making texts of the parts first: this is done for each message.
+    fn write(&self, out: &mut BytesMut) {
+        let Self {
+            epoch,
+            counter,
+            cluster_uid,
+            scope,
+            kind,
+            namespace,
+            name,
+            resource_version,
+            observed_at_unix_ms,
+        } = *self;
+        encode_key(1, WireType::ThirtyTwoBit, out);
+        out.put_u32_le(FORMAT);
+        let epoch = v1::Epoch::from(epoch);
+        encode_key(2, WireType::LengthDelimited, out);
+        encode_varint(length(epoch.encoded_len()), out);
+        #[expect(clippy::expect_used, reason = "BytesMut grows as needed")]
+        epoch.encode(out).expect("a BytesMut has room");
+        put_number(3, counter, out);
+        for (tag, bytes) in [
+            (4, cluster_uid.as_ref()),
+            (5, scope.as_bytes()),
+            (6, kind.as_bytes()),
+            (7, namespace.as_bytes()),
+            (8, name.as_bytes()),
+            (9, resource_version.as_bytes()),
+        ] {
+            put_bytes(tag, bytes, out);
+        }
+        put_number(10, observed_at_unix_ms.cast_unsigned(), out);
+    }
+
+    fn to_message(self) -> v1::ObjectChange {
+        v1::ObjectChange {
+            format: FORMAT,
+            epoch: Some(self.epoch.into()),
+            counter: self.counter,
+            cluster_uid: self.cluster_uid.clone(),
+            scope: self.scope.to_owned(),
+            kind: self.kind.to_owned(),
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+            resource_version: self.resource_version.to_owned(),
+            observed_at_unix_ms: self.observed_at_unix_ms,
+            state: None,
+        }
+    }
+}
+
+fn put_number(tag: u32, number: u64, out: &mut BytesMut) {
+    if number != 0 {
+        encode_key(tag, WireType::Varint, out);
+        encode_varint(number, out);
+    }
+}
+
+fn put_bytes(tag: u32, bytes: &[u8], out: &mut BytesMut) {
+    if !bytes.is_empty() {
+        encode_key(tag, WireType::LengthDelimited, out);
+        encode_varint(length(bytes.len()), out);
+        out.put_slice(bytes);
+    }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Heartbeats are filled up to a multiple of this, so that they rarely grow. Bytes.
@@ -179,31 +272,47 @@ mod tests {
 
     use super::*;
 
-    fn envelope() -> v1::ObjectChange {
-        v1::ObjectChange {
-            format: 0,
-            epoch: Some(v1::Epoch { started_at_unix_ms: 5, random: 6 }),
+    static UID: Bytes = Bytes::from_static(b"u");
+
+    fn head() -> Head<'static> {
+        Head {
+            epoch: Epoch { started_at_unix_ms: 5, random: 6 },
             counter: 7,
-            cluster_uid: Bytes::from_static(b"u"),
-            scope: "main".into(),
-            kind: "pods".into(),
-            namespace: "a".into(),
-            name: "b".into(),
-            resource_version: "8".into(),
-            observed_at_unix_ms: 9,
-            state: None,
+            cluster_uid: &UID,
+            scope: "main",
+            kind: "pods",
+            namespace: "a",
+            name: "b",
+            resource_version: "8",
+            observed_at_unix_ms: 77,
         }
     }
 
     #[test]
     fn facts_are_appended_as_prost_would_write_them() {
-        for facts in [
-            v1::Facts::default(),
-            v1::Facts { truncated: vec!["x".repeat(300)], ..Default::default() },
-        ] {
-            let (payload, kept) = write(envelope(), State::Facts(facts.encode_to_vec().into()), 0);
+        let long = "x".repeat(253);
+        let epoch = Epoch { started_at_unix_ms: i64::MAX, random: u64::MAX };
+        let longest = Head {
+            epoch,
+            counter: u64::MAX,
+            scope: &long,
+            kind: &long,
+            namespace: &long,
+            name: &long,
+            resource_version: &long,
+            observed_at_unix_ms: -1,
+            ..head()
+        };
+        let short = v1::Facts::default();
+        let many = v1::Facts { truncated: vec!["x".repeat(300)], ..Default::default() };
+        let empty = Head { counter: 0, namespace: "", observed_at_unix_ms: 0, ..head() };
+        for (head, facts) in [(head(), &short), (head(), &many), (empty, &many), (longest, &short)]
+        {
+            let (payload, kept) = write(&head, State::Facts(facts.encode_to_vec().into()));
+            assert!(payload.len() <= head.bytes_max() + facts.encoded_len());
             let whole = v1::ObjectChange::decode(payload.clone()).unwrap();
             assert_eq!(whole.state, Some(v1::object_change::State::Facts(facts.clone())));
+            assert_eq!(whole, v1::ObjectChange { state: whole.state.clone(), ..head.to_message() });
             assert_eq!(payload, whole.encode_to_vec());
             assert!(payload.starts_with(&MAGIC));
             assert!(matches!(kept, State::Facts(kept) if kept == facts.encode_to_vec()));
@@ -233,7 +342,7 @@ mod tests {
         labels.insert("a-long".into(), "v".repeat(100_000));
         labels.insert("app.kubernetes.io/name".into(), "shop".into());
         labels.insert("vitals.dev/entity".into(), "v".repeat(LABEL_BYTES_MAX));
-        let written = || write(envelope(), State::tombstone(labels.clone(), Bytes::new()), 77).0;
+        let written = || write(&head(), State::tombstone(labels.clone(), Bytes::new())).0;
         assert!(written().len() < vitals_proto::limits::MESSAGE_BYTES_MAX / 2);
         assert_eq!(written(), written());
         let State::Tombstone { labels: kept, .. } = State::tombstone(labels.clone(), Bytes::new())
@@ -251,7 +360,7 @@ mod tests {
         let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
         let state = State::Tombstone { labels: labels.clone(), uid: Bytes::from_static(b"uid") };
         assert_eq!((state.content().ttl(), state.bytes()), (Some(TOMBSTONE_TTL), 10));
-        let (payload, _) = write(envelope(), state, 77);
+        let (payload, _) = write(&head(), state);
         let whole = v1::ObjectChange::decode(payload).unwrap();
         let want =
             v1::Tombstone { deleted_at_unix_ms: 77, labels, uid: Bytes::from_static(b"uid") };

@@ -101,9 +101,13 @@ impl Entry {
     }
 }
 
+/// Entries that are allocated together. (A list that grew as a whole would leave its former places behind in the heap.)
+const CHUNK: usize = 64;
+
 #[derive(Default)]
 pub(crate) struct Mirror {
-    entries: Vec<Option<Entry>>,
+    /// Each of [`CHUNK`] places, of which only the last is not full.
+    chunks: Vec<Vec<Option<Entry>>>,
     free: Vec<u32>,
     by_name: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -129,24 +133,33 @@ impl Mirror {
         }
         let entry = Entry::new(name);
         let index = if let Some(index) = self.free.pop() {
-            *self.entries.get_mut(at(index))? = Some(entry);
+            *place_mut(&mut self.chunks, index)? = Some(entry);
             index
         } else {
-            let index = u32::try_from(self.entries.len()).ok()?;
-            self.entries.push(Some(entry));
-            index
+            self.push(entry)?
         };
         let hash = self.hash(&name.namespace, &name.name);
-        let Self { entries, by_name, hasher, .. } = self;
+        let Self { chunks, by_name, hasher, .. } = self;
         by_name.insert_unique(hash, index, |index| {
-            let entry = entries.get(at(*index)).and_then(Option::as_ref);
+            let entry = place(chunks, *index);
             entry.map_or(0, |entry| hasher.hash_one((entry.namespace(), entry.name())))
         });
         Some(index)
     }
 
+    fn push(&mut self, entry: Entry) -> Option<u32> {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let chunk = self.chunks.last_mut()?;
+        let index = u32::try_from(before + chunk.len()).ok()?;
+        chunk.push(Some(entry));
+        Some(index)
+    }
+
     pub(crate) fn remove(&mut self, index: u32) -> Option<Entry> {
-        let entry = self.entries.get_mut(at(index))?.take()?;
+        let entry = place_mut(&mut self.chunks, index)?.take()?;
         self.free.push(index);
         let hash = self.hash(entry.namespace(), entry.name());
         if let Ok(found) = self.by_name.find_entry(hash, |candidate| *candidate == index) {
@@ -156,19 +169,20 @@ impl Mirror {
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&Entry> {
-        self.entries.get(at(index))?.as_ref()
+        place(&self.chunks, index)
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Entry> {
-        self.entries.get_mut(at(index))?.as_mut()
+        place_mut(&mut self.chunks, index)?.as_mut()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        (0_u32..).zip(&self.entries).filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
+        let places = self.chunks.iter().flatten();
+        (0_u32..).zip(places).filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.iter_mut().flatten()
+        self.chunks.iter_mut().flatten().flatten()
     }
 
     fn hash(&self, namespace: &str, name: &str) -> u64 {
@@ -176,8 +190,20 @@ impl Mirror {
     }
 }
 
-fn at(index: u32) -> usize {
-    usize::try_from(index).unwrap_or(usize::MAX)
+/// Which chunk, and where in it.
+fn at(index: u32) -> (usize, usize) {
+    let index = usize::try_from(index).unwrap_or(usize::MAX);
+    (index / CHUNK, index % CHUNK)
+}
+
+fn place(chunks: &[Vec<Option<Entry>>], index: u32) -> Option<&Entry> {
+    let (chunk, place) = at(index);
+    chunks.get(chunk)?.get(place)?.as_ref()
+}
+
+fn place_mut(chunks: &mut [Vec<Option<Entry>>], index: u32) -> Option<&mut Option<Entry>> {
+    let (chunk, place) = at(index);
+    chunks.get_mut(chunk)?.get_mut(place)
 }
 
 #[cfg(test)]
@@ -209,6 +235,21 @@ mod tests {
         assert_eq!((entry.namespace(), entry.name()), (&*longest.namespace, &*longest.name));
     }
 
+    #[test]
+    fn indices_go_on_over_chunks() {
+        let mut mirror = Mirror::default();
+        let name = |number: u32| named("a", &number.to_string());
+        for number in 0..300 {
+            assert_eq!(mirror.enter(&name(number)), Some(number));
+        }
+        let removed = mirror.remove(130).unwrap();
+        assert_eq!((removed.name(), mirror.get(130).is_none()), ("130", true));
+        assert_eq!(mirror.enter(&name(300)), Some(130));
+        let found: Vec<u32> = mirror.iter().map(|(index, _)| index).collect();
+        assert_eq!(found, (0..300).collect::<Vec<u32>>());
+        assert_eq!(mirror.iter_mut().count(), 300);
+    }
+
     proptest! {
         #[test]
         fn behaves_like_a_map(steps in proptest::collection::vec(("[ab]{0,2}", "[ab]{1,2}", any::<bool>()), 0..200)) {
@@ -227,7 +268,8 @@ mod tests {
                     mirror.iter().map(|(_, entry)| (named(entry.namespace(), entry.name()), entry.version)).collect();
                 prop_assert_eq!(&held, &model);
             }
-            prop_assert!(mirror.entries.len() <= 42, "places are used again");
+            let places: usize = mirror.chunks.iter().map(Vec::len).sum();
+            prop_assert!(places <= 42, "places are used again");
         }
     }
 }

@@ -23,8 +23,9 @@ pub(crate) const IN_FLIGHT_MAX: usize = 2_048;
 /// The fewest that may be in flight, however slow the link is.
 const IN_FLIGHT_MIN: usize = 16;
 
-/// Most bytes of state held. Full: the shell stops reading the watches. (One more item per kind may still come.)
-pub(crate) const HELD_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most bytes of state held, unless [`Config`](crate::Config) says otherwise. Full: the shell stops reading the watches. (One
+/// more item per kind may still come.)
+pub const HELD_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Names one publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,11 +93,13 @@ pub(crate) struct Outbox {
     /// again behind its own copies, for ever. So it is halved by each that is not answered, and grows with each that is.
     window: usize,
     held_bytes: usize,
+    held_bytes_max: usize,
     serial: u32,
 }
 
-impl Default for Outbox {
-    fn default() -> Self {
+impl Outbox {
+    /// Empty.
+    pub(crate) fn new(held_bytes_max: usize) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -105,14 +108,13 @@ impl Default for Outbox {
             in_flight: 0,
             window: IN_FLIGHT_MAX,
             held_bytes: 0,
+            held_bytes_max,
             serial: 0,
         }
     }
-}
 
-impl Outbox {
     pub(crate) fn has_room(&self) -> bool {
-        self.held_bytes < HELD_BYTES_MAX
+        self.held_bytes < self.held_bytes_max
     }
 
     pub(crate) fn in_flight(&self) -> usize {

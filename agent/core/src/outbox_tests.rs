@@ -34,7 +34,7 @@ fn hand_over(outbox: &mut Outbox, now: Now) -> Option<(SlotId, String, Ticket)> 
 
 #[test]
 fn newer_state_replaces_what_is_pending_and_waits_for_what_is_in_flight() {
-    let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+    let (mut outbox, mut jitter) = (Outbox::new(HELD_BYTES_MAX), Jitter::new(0));
     let slot = outbox.put(object(1), None, value(1, at(1)));
     assert_eq!(outbox.put(object(1), Some(slot), value(2, at(2))), slot);
     let (_, version, first) = hand_over(&mut outbox, at(2)).unwrap();
@@ -53,7 +53,7 @@ fn newer_state_replaces_what_is_pending_and_waits_for_what_is_in_flight() {
 
 #[test]
 fn a_retry_carries_the_newest_and_backs_off() {
-    let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+    let (mut outbox, mut jitter) = (Outbox::new(HELD_BYTES_MAX), Jitter::new(0));
     let slot = outbox.put(object(1), None, value(1, at(0)));
     let mut now = at(0);
     for (attempt, version) in (0..8_u32).zip(1_u64..) {
@@ -79,7 +79,7 @@ fn a_retry_carries_the_newest_and_backs_off() {
 
 #[test]
 fn the_window_and_the_bytes_are_bounded() {
-    let mut outbox = Outbox::default();
+    let mut outbox = Outbox::new(HELD_BYTES_MAX);
     let objects = u32::try_from(HELD_BYTES_MAX / (SLOT_BYTES + 100)).unwrap() + 1;
     for index in 0..objects {
         assert!(outbox.has_room());
@@ -103,7 +103,7 @@ fn a_late_answer_spares_the_retry_and_frees_what_is_newer() {
         ("replaced", true, 0),
         ("replaced, about to be sent", true, 1_000),
     ] {
-        let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+        let (mut outbox, mut jitter) = (Outbox::new(HELD_BYTES_MAX), Jitter::new(0));
         let slot = outbox.put(object(1), None, value(1, at(0)));
         let (_, _, ticket) = hand_over(&mut outbox, at(0)).unwrap();
         assert!(outbox.settle(ticket, Fate::Again, at(0), &mut jitter).unwrap().more);
@@ -123,7 +123,7 @@ fn a_late_answer_spares_the_retry_and_frees_what_is_newer() {
 
 #[test]
 fn a_late_answer_comes_too_late_once_the_retry_is_sent() {
-    let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+    let (mut outbox, mut jitter) = (Outbox::new(HELD_BYTES_MAX), Jitter::new(0));
     outbox.put(object(1), None, value(1, at(0)));
     let (_, _, first) = hand_over(&mut outbox, at(0)).unwrap();
     outbox.settle(first, Fate::Again, at(0), &mut jitter).unwrap();
@@ -134,7 +134,7 @@ fn a_late_answer_comes_too_late_once_the_retry_is_sent() {
 
 #[test]
 fn the_window_shrinks_on_a_slow_link_and_grows_with_answers() {
-    let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+    let (mut outbox, mut jitter) = (Outbox::new(HELD_BYTES_MAX), Jitter::new(0));
     for index in 0..2_000 {
         outbox.put(object(index), None, value(1, at(0)));
     }
@@ -162,7 +162,7 @@ fn the_window_shrinks_on_a_slow_link_and_grows_with_answers() {
 
 #[test]
 fn an_epoch_forgets_what_is_pending_and_sends_nothing_of_it_again() {
-    let (mut outbox, mut jitter) = (Outbox::default(), Jitter::new(0));
+    let (mut outbox, mut jitter) = (Outbox::new(HELD_BYTES_MAX), Jitter::new(0));
     let slot = outbox.put(object(1), None, value(1, at(0)));
     let (_, _, ticket) = hand_over(&mut outbox, at(0)).unwrap();
     outbox.put(object(1), Some(slot), value(2, at(0)));
@@ -208,7 +208,7 @@ proptest! {
     /// Single flight; every hand-over carries the newest state; in the end everything arrived, and nothing is held.
     #[test]
     fn laws(steps in proptest::collection::vec(step(), 0..120), seed: u64) {
-        let (mut outbox, mut jitter, mut now) = (Outbox::default(), Jitter::new(seed), 0);
+        let (mut outbox, mut jitter, mut now) = (Outbox::new(HELD_BYTES_MAX), Jitter::new(seed), 0);
         let mut slots: BTreeMap<u32, SlotId> = BTreeMap::new();
         let (mut newest, mut arrived) = (BTreeMap::new(), BTreeMap::new());
         let mut flying: Vec<(u32, String, Ticket)> = Vec::new();

@@ -4,19 +4,20 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 use tokio::time::Instant;
+use vitals_proto::digest::Place;
 
 /// By the number of their tickets.
 #[derive(Debug, Default)]
 pub(super) struct Unanswered {
-    /// Subject of each. Order is never asked for.
-    subjects: HashMap<u64, String>,
+    /// Where the subject of each falls, which names it: two of 64 bits are never the same. Order is never asked for.
+    subjects: HashMap<u64, Place>,
     /// In order. May hold some that are answered, but never begins with one.
     deadlines: VecDeque<(Instant, u64)>,
 }
 
 impl Unanswered {
-    pub(super) fn add(&mut self, number: u64, subject: String, deadline: Instant) {
-        self.subjects.insert(number, subject);
+    pub(super) fn add(&mut self, number: u64, subject: &str, deadline: Instant) {
+        self.subjects.insert(number, Place::of(subject));
         self.deadlines.push_back((deadline, number));
     }
 
@@ -37,7 +38,8 @@ impl Unanswered {
 
     /// The one on this subject.
     pub(super) fn on(&self, subject: &str) -> Option<u64> {
-        let found = self.subjects.iter().find(|(_, on)| *on == subject);
+        let place = Place::of(subject);
+        let found = self.subjects.iter().find(|(_, on)| **on == place);
         found.map(|(number, _)| *number)
     }
 
@@ -71,7 +73,7 @@ mod tests {
         let (mut unanswered, start) = (Unanswered::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for number in 1..=3 {
-            unanswered.add(number, format!("s{number}"), at(number));
+            unanswered.add(number, &format!("s{number}"), at(number));
         }
         assert!(unanswered.remove(2) && !unanswered.remove(2));
         assert_eq!(unanswered.deadline(), Some(at(1)));
@@ -87,8 +89,8 @@ mod tests {
     fn what_is_overdue_comes_in_order_and_sooner_after_a_new_connection() {
         let (mut unanswered, start) = (Unanswered::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        unanswered.add(1, "a".into(), at(5));
-        unanswered.add(2, "b".into(), at(6));
+        unanswered.add(1, "a", at(5));
+        unanswered.add(2, "b", at(6));
         assert_eq!(unanswered.overdue(at(4)), None);
         assert_eq!(unanswered.overdue(at(5)), Some(1));
         unanswered.remove(1);

@@ -217,6 +217,7 @@ async fn start_agents(
             lease: LeaseUse::Off,
             nats: nats.clone(),
             watch: vitals_agent::watch::Settings::default(),
+            outbox_bytes_max: vitals_agent::OUTBOX_BYTES_MAX,
         };
         let started = agent::start_beside(config, tasks, &families).await;
         agents.push(started.map_err(|error| start("an agent", error))?);

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use prost::Message as _;
 use vitals_agent_core::{
-    Agent, Command, Config, Content, Input, Leadership, Now, Publication, Ticket, epoch,
+    Agent, Command, Config, Content, Input, Leadership, Now, OUTBOX_BYTES_MAX, Publication, Ticket,
+    epoch,
     input::{
         Deletion, History, Object as Listed, ObjectName, Outcome, Probe, Standing, WatchItem,
         WatchState,
@@ -394,6 +395,7 @@ fn new_core(scope: &str, start: &Start) -> Agent {
         // A kind that is not watched is a blind spot; most of them have no objects here.
         kinds: Kind::KNOWN.to_vec(),
         leadership: start.leadership,
+        outbox_bytes_max: OUTBOX_BYTES_MAX,
         seed: start.seed,
         rules: start.rules,
     })
