@@ -25,6 +25,9 @@ const REQUESTS_MAX: usize = 16;
 /// A cluster of 10,000 pods is running after 4 minutes on an idle machine of two cores.
 const GROWN_WITHIN: Duration = Duration::from_secs(25 * 60);
 
+/// An agent that stops waits for what is in flight.
+pub(crate) const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What the cluster is called.
 pub(crate) const NAME: &str = "bench";
 
@@ -51,6 +54,14 @@ impl Landscape {
 
     pub(crate) fn agent(&self) -> Result<&Process> {
         self.fleet.agent(NAME)
+    }
+
+    /// Another one in its place.
+    pub(crate) async fn replace_agent(&mut self, flags: &[&str]) -> Result<()> {
+        self.agent()?.terminate(STOPPED_WITHIN).await?;
+        let now = vitals_runtime::clock::SystemClock.unix_ms();
+        self.fleet.start_agent(NAME, &self.cluster, flags).await?;
+        self.fleet.wait_verified_after(NAME, now).await
     }
 
     /// A Deployment's name, and where it is.

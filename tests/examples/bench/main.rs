@@ -77,15 +77,9 @@ async fn on_a_cluster(table: &mut Table, is_wanted: impl Fn(&str) -> bool) -> Re
         let samples = traffic.report(table, "objects as of a Helm chart")?;
         cpu::measure(table, &samples)?;
     }
-    if ["memory", "first-sync"].into_iter().any(&is_wanted) {
-        landscape.grow(deployments / 10).await?;
-    }
     if is_wanted("memory") {
+        landscape.grow(deployments / 10).await?;
         memory::at_rest(table, &landscape, "as it grew")?;
-    }
-    if is_wanted("first-sync") {
-        // As many as fit the outbox.
-        first_sync::publishing(table, &landscape).await?;
     }
     if ["memory", "first-sync", "propagation"].into_iter().any(&is_wanted) {
         landscape.grow(deployments).await?;
@@ -99,6 +93,9 @@ async fn on_a_cluster(table: &mut Table, is_wanted: impl Fn(&str) -> bool) -> Re
     if is_wanted("memory") {
         memory::at_rest(table, &landscape, "after a restart")?;
         memory::under_churn(table, &landscape).await?;
+    }
+    if is_wanted("first-sync") {
+        first_sync::publishing(table, &mut landscape).await?;
     }
     if is_wanted("propagation") {
         for rate in [200, 1_000] {
