@@ -48,7 +48,7 @@ pub struct Left {
     scopes: BTreeSet<String>,
     /// What it has seen was not proven: see [`Replica::is_proven`]. A hub also gives tokens while a scope was never verified
     /// for long, and then the digest tells too.
-    unproven: bool,
+    pub(crate) unproven: bool,
 }
 
 struct Attached {

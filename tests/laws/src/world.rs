@@ -188,6 +188,11 @@ impl World {
             }
             Step::SetBrokerClock(seconds) => {
                 self.broker.clock_offset += i64::from(*seconds) * 1_000;
+                // If the store goes back too, nothing but the digest tells that a token is of another history: it says a time
+                // after that at which the hubs attached again.
+                if let Some(left) = self.left.as_mut().filter(|_| *seconds < 0) {
+                    left.unproven = true;
+                }
             }
             Step::Duplicate(number) => {
                 let arrived = &self.processes[*number].arrived;
