@@ -27,16 +27,9 @@ pub struct GlobalArgs {
     /// Which hub, and how to reach it.
     #[command(flatten)]
     pub hub: HubArgs,
-    /// How the output is written: json is one document, or one per line in watches
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FORMAT",
-        default_value = "table",
-        help_heading = "Output"
-    )]
-    pub output: Format,
+    /// How the output is written: json is one document, or one per line in watches [default: table; of check: json]
+    #[arg(short, long, global = true, value_name = "FORMAT", help_heading = "Output")]
+    pub output: Option<Format>,
     /// When to use colour; never where NO_COLOR is set, unless always
     #[arg(
         long,
@@ -120,7 +113,7 @@ mod tests {
         let args =
             Args::try_parse_from(["vitals", "get", "shop", "-o", "json", "--hub", "http://h:1"])
                 .unwrap();
-        assert_eq!(args.global.output, Format::Json);
+        assert_eq!(args.global.output, Some(Format::Json));
         assert_eq!(args.global.hub.hub, "http://h:1");
     }
 }

@@ -6,6 +6,7 @@ use crate::Error;
 use crate::args::HubArgs;
 use crate::output::Output;
 
+mod check;
 mod clusters;
 mod completions;
 mod entity_filter;
@@ -35,6 +36,8 @@ pub enum Command {
     Why(why::Args),
     /// Show the clusters, and how well each is seen
     Clusters(clusters::Args),
+    /// Say the health of the objects in manifests, offline
+    Check(check::Args),
     /// Compare the hub with a cluster, object by object and entity by entity
     Verify(verify::Args),
     /// Write the completions of a shell
@@ -66,6 +69,7 @@ impl Command {
             Self::Tree(args) => tree::run(args, hub, output).await,
             Self::Why(args) => why::run(args, hub, output).await,
             Self::Clusters(args) => clusters::run(args, hub, output).await,
+            Self::Check(args) => check::run(args, output),
             Self::Verify(args) => verify::run(args, hub, output).await,
             Self::Completions(args) => completions::run(&args, output),
         }

@@ -14,6 +14,8 @@ use crate::table::Table;
 pub struct Output {
     /// As `-o` says.
     pub format: Format,
+    /// `-o` was left out.
+    pub is_default_format: bool,
     /// Whether text is styled.
     pub paint: Paint,
     /// Size of the terminal on standard output; `None` where it is none: nothing is shortened then.
@@ -74,7 +76,8 @@ impl Output {
         let is_terminal = stdout.is_terminal();
         let no_color = std::env::var_os("NO_COLOR");
         Self {
-            format: args.output,
+            format: args.output.unwrap_or_default(),
+            is_default_format: args.output.is_none(),
             paint: styled(args.color, is_terminal, no_color.as_deref()),
             terminal: is_terminal.then(terminal_size).flatten(),
             progress_on_terminal: std::io::stderr().is_terminal(),
@@ -247,6 +250,7 @@ pub(crate) mod testing {
         let (data, notes) = (Written::default(), Written::default());
         let output = Output {
             format,
+            is_default_format: false,
             paint: Paint::Plain,
             terminal: Some(Size { columns: 100, lines: 40 }),
             progress_on_terminal: false,

@@ -38,9 +38,9 @@ async fn run(hub: &HubArgs, line: &str) -> Ran {
 /// On a terminal of so many columns.
 async fn run_at(columns: usize, hub: &HubArgs, line: &str) -> Ran {
     let args = Args::try_parse_from(std::iter::once("vitals").chain(line.split(' '))).unwrap();
-    let (mut output, data, notes) = testing::output(args.global.output);
+    let (mut output, data, notes) = testing::output(args.global.output.unwrap_or_default());
     output.terminal = Some(Size { columns, lines: 40 });
-    if args.global.output == Format::Table && line.starts_with("watch") {
+    if args.global.output.unwrap_or_default() == Format::Table && line.starts_with("watch") {
         output.terminal = None;
     }
     let ended = match args.command.run(hub, &mut output).await {

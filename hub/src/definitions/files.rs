@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use vitals_proto::v1;
+use vitals_runtime::yaml;
 
 use super::{Definition, check, with_annotations};
 
@@ -88,13 +89,13 @@ pub fn read(path: &Path) -> (Vec<Definition>, Vec<Problem>) {
                 continue;
             }
         };
-        for (line, document) in documents(&text) {
+        for (line, document) in yaml::documents(&text) {
             let problem = |line, message| Problem { path: file.clone(), line: Some(line), message };
             let definition = match read_document(document) {
                 Ok(Some(definition)) => definition,
                 Ok(None) => continue,
                 Err((at, message)) => {
-                    problems.push(problem(line + at, message));
+                    problems.push(problem(line + at - 1, message));
                     continue;
                 }
             };
@@ -143,32 +144,6 @@ fn read_file(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other(format!("larger than {FILE_BYTES_MAX} bytes")));
     }
     std::fs::read_to_string(path)
-}
-
-/// The documents of a file, each with the number of lines before it. Split here and not by the parser, so that
-/// one that cannot be parsed does not take the others with it.
-fn documents(text: &str) -> Vec<(u64, &str)> {
-    let mut documents = Vec::new();
-    let (mut start, mut start_line, mut at) = (0, 0, 0);
-    for (line_number, line) in (0..).zip(text.split_inclusive('\n')) {
-        let is_separator = line.trim_end() == "---" || line.starts_with("--- ");
-        if is_separator {
-            documents.push((start_line, text.get(start..at).unwrap_or_default()));
-            start = at;
-            start_line = line_number;
-        }
-        at += line.len();
-    }
-    documents.push((start_line, text.get(start..).unwrap_or_default()));
-    documents.retain(|(_, document)| has_content(document));
-    documents
-}
-
-fn has_content(document: &str) -> bool {
-    document
-        .lines()
-        .map(str::trim)
-        .any(|line| !matches!(line, "" | "---" | "...") && !line.starts_with('#'))
 }
 
 /// The definition in a document; `None` where it defines nothing that has health. A problem comes with its line.

@@ -10,6 +10,7 @@
 
 mod condition;
 mod reason;
+mod custom;
 mod cron_job;
 mod daemon_set;
 mod deployment;
@@ -31,7 +32,7 @@ use vitals_proto::v1::{self, HealthStatus, facts::Kind as Facts};
 
 use crate::time::Time;
 
-pub use self::reason::Reason;
+pub use self::{custom::assess_custom, reason::Reason};
 
 /// The verdict on one object by its own fields.
 #[derive(Clone, Debug, PartialEq, Eq)]

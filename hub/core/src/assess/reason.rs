@@ -127,6 +127,32 @@ reasons! {
     /// `Terminating`.
     NamespaceTerminating,
 
+    // Of custom resources, and of the API's own extensions.
+    /// `Reconciling` is `True`.
+    ResourceReconciling,
+    /// `Stalled` is `True`.
+    ResourceStalled,
+    /// It says that it is not ready.
+    ResourceNotReady,
+    /// It says that it is degraded.
+    ResourceDegraded,
+    /// It says that something of it is missing.
+    ResourceMissing,
+    /// It says how it is in a word that is not known.
+    StatusWordUnknown,
+    /// A group of the API does not answer.
+    ApiServiceUnavailable,
+    /// The API server does not take a CustomResourceDefinition.
+    DefinitionRejected,
+    /// The API server does not serve a CustomResourceDefinition yet.
+    DefinitionPending,
+    /// An Argo Workflow has not ended yet.
+    WorkflowRunning,
+    /// An Argo Workflow failed.
+    WorkflowFailed,
+    /// An Argo Rollout was aborted, took too long, or makes no sense.
+    RolloutFailed,
+
     // Of entities.
     /// It is registered, and has no object.
     NoObjects,
@@ -164,8 +190,17 @@ impl Reason {
             | Self::ClaimPhaseUnknown
             | Self::BackoffLimitExceeded
             | Self::DeadlineExceeded
-            | Self::JobFailed => 3,
-            Self::NodeNotReady | Self::ProgressDeadlineExceeded | Self::RunFailed => 4,
+            | Self::JobFailed
+            | Self::WorkflowFailed
+            | Self::DefinitionRejected
+            | Self::StatusWordUnknown => 3,
+            Self::NodeNotReady
+            | Self::ProgressDeadlineExceeded
+            | Self::RunFailed
+            | Self::RolloutFailed
+            | Self::ResourceStalled
+            | Self::ResourceDegraded
+            | Self::ResourceMissing => 4,
             Self::RolloutInProgress | Self::OldReplicasPending | Self::GenerationNotObserved => 5,
             Self::ReplicasUnavailable | Self::Paused => 6,
             Self::PodPending
@@ -183,7 +218,12 @@ impl Reason {
             | Self::JobSuspended
             | Self::NotRunYet
             | Self::AutoscalerPending
-            | Self::BudgetPending => 8,
+            | Self::BudgetPending
+            | Self::ResourceReconciling
+            | Self::ResourceNotReady
+            | Self::ApiServiceUnavailable
+            | Self::DefinitionPending
+            | Self::WorkflowRunning => 8,
             Self::None
             | Self::KindNotJudged
             | Self::NoObjects
