@@ -34,6 +34,8 @@ pub enum Tool {
     Kubectl,
     /// A gRPC client that is not ours.
     Grpcurl,
+    /// Renders and checks our charts.
+    Helm,
 }
 
 /// One of our Go modules in `tests/testbed`.
@@ -68,18 +70,25 @@ const GRPCURL: Module = Module {
     go_sum: include_str!("../testbed/grpcurl/go.sum"),
 };
 
+const HELM: Module = Module {
+    source: "helm.sh/helm/v3",
+    go_mod: include_str!("../testbed/helm/go.mod"),
+    go_sum: include_str!("../testbed/helm/go.sum"),
+};
+
 /// Below the finished binary's folder: what it was built from.
 const PIN_FILE: &str = "pin.txt";
 
 impl Tool {
     /// All of them, the slowest first; the others share its packages.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::KubeApiserver,
         Self::Etcd,
         Self::KubeControllerManager,
         Self::KubeScheduler,
         Self::Kwok,
         Self::Kubectl,
+        Self::Helm,
         Self::Grpcurl,
     ];
 
@@ -93,6 +102,7 @@ impl Tool {
             Self::Kwok => "kwok",
             Self::Kubectl => "kubectl",
             Self::Grpcurl => "grpcurl",
+            Self::Helm => "helm",
         }
     }
 
@@ -124,6 +134,7 @@ impl Tool {
             Self::Etcd => &ETCD,
             Self::Kwok => &KWOK,
             Self::Grpcurl => &GRPCURL,
+            Self::Helm => &HELM,
         }
     }
 
@@ -136,6 +147,7 @@ impl Tool {
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Grpcurl => "github.com/fullstorydev/grpcurl/cmd/grpcurl",
+            Self::Helm => "helm.sh/helm/v3/cmd/helm",
         }
     }
 
@@ -144,7 +156,7 @@ impl Tool {
         match self {
             Self::KubeApiserver => 180,
             Self::KubeControllerManager => 75,
-            Self::Kwok => 55,
+            Self::Kwok | Self::Helm => 55,
             Self::Etcd | Self::Kubectl | Self::Grpcurl => 20,
             Self::KubeScheduler => 5,
         }
@@ -161,8 +173,7 @@ impl Tool {
             | Self::KubeControllerManager
             | Self::KubeScheduler
             | Self::Kubectl => {
-                let mut numbers = version.trim_start_matches('v').split('.');
-                let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
+                let (major, minor) = numbers(version);
                 let of = |package: &str| {
                     set(&[
                         (&format!("{package}.gitVersion"), version),
@@ -174,6 +185,17 @@ impl Tool {
                 of("k8s.io/component-base/version") + &of("k8s.io/client-go/pkg/version")
             }
             Self::Grpcurl => set(&[("main.version", version)]),
+            // Charts say which Kubernetes they need: ours is that of the tests.
+            Self::Helm => {
+                let (major, minor) = numbers(KUBERNETES.version()?);
+                set(&[
+                    ("helm.sh/helm/v3/internal/version.version", version),
+                    ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor", major),
+                    ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor", minor),
+                    ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor", major),
+                    ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor", minor),
+                ])
+            }
             Self::Etcd | Self::Kwok => String::new(),
         };
         Ok(format!("-s -w{flags}"))
@@ -258,6 +280,12 @@ pub async fn ensure_all() -> Result<()> {
 pub fn cache() -> Result<PathBuf> {
     let cache = nats_server::user_cache().context("no home folder, so no cache")?;
     Ok(cache.join("testbed"))
+}
+
+/// The first two numbers of a version.
+fn numbers(version: &str) -> (&str, &str) {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""))
 }
 
 fn file_name(path: &str) -> &str {

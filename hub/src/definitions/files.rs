@@ -111,7 +111,8 @@ pub fn read(path: &Path) -> (Vec<Definition>, Vec<Problem>) {
     (by_ref.into_values().map(|(definition, _)| definition).collect(), problems)
 }
 
-/// The file, or the YAML files in the folder, in order.
+/// The file, or the YAML files in the folder, in order. What is hidden is left out: the folder that Kubernetes makes of a
+/// ConfigMap holds everything twice more, under names that begin with a dot.
 fn files(path: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![(path.to_owned(), 0)];
@@ -127,6 +128,10 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
             }
         };
         for entry in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with('.') {
+                continue;
+            }
             let ending = entry.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             if entry.is_dir() && depth < DEPTH_MAX {
                 folders.push((entry, depth + 1));
@@ -270,6 +275,20 @@ spec:
         assert!((9..=11).contains(&lines[1].1), "{}", said[1]);
         assert!(said[2].contains("is not an entity reference"), "{}", said[2]);
         assert!(said[3].contains("is defined in"), "{}", said[3]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_mounted_config_map_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "..2026_11_27/catalog-info.yaml", CATALOG);
+        for (target, link) in
+            [("..2026_11_27", "..data"), ("..data/catalog-info.yaml", "catalog-info.yaml")]
+        {
+            std::os::unix::fs::symlink(target, folder.path().join(link)).unwrap();
+        }
+        let (definitions, problems) = read(folder.path());
+        assert_eq!((definitions.len(), problems), (3, Vec::new()));
     }
 
     #[test]

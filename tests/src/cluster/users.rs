@@ -86,6 +86,12 @@ impl Cluster {
         accounts.patch(name, &params(), &Patch::Apply(account)).await?;
         self.set_rules(name, rules).await?;
         bind(&client, name).await?;
+        self.account(NAMESPACE, name).await
+    }
+
+    /// The user that a service account is, with a token of its own (the TokenRequest API, as kubelets ask it for a pod).
+    pub async fn account(&self, namespace: &str, name: &str) -> Result<User> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let token = token(&accounts, name).await?;
         let access = kubeconfig::Access {
             context: &self.name,
@@ -93,7 +99,7 @@ impl Cluster {
             authority: self.parts.authority(),
             token: &token,
         };
-        let file = format!("kubeconfig-of-{name}.yaml");
+        let file = format!("kubeconfig-of-{namespace}-{name}.yaml");
         let kubeconfig = self.folder.write(&file, access.to_kubeconfig()?)?;
         Ok(User { name: name.to_owned(), token, kubeconfig })
     }
