@@ -13,3 +13,4 @@ mod helm;
 mod charts;
 mod installed;
 mod rights;
+mod nats;

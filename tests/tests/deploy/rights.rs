@@ -9,7 +9,8 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-const VERBS: [&str; 8] =
+/// What can be done with a resource.
+pub(crate) const VERBS: [&str; 8] =
     ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 /// Questions that are asked at once.
