@@ -1,4 +1,4 @@
-//! Tests that need the control plane are never skipped silently: they run, fail, or are counted.
+//! Tests that need the control plane, or a language of others, are never skipped silently: they run, fail, or are counted.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -16,9 +16,7 @@ use crate::{binary, settings};
 /// tools are neither built nor can be.
 pub fn cluster_tests_wanted() -> Result<bool> {
     if settings::skip_cluster_tests() {
-        let test = std::thread::current().name().unwrap_or("?").to_owned();
-        note(&test)?;
-        say(&format!("skipped {test}: VITALS_SKIP_CLUSTER_TESTS is set"));
+        skip("VITALS_SKIP_CLUSTER_TESTS is set")?;
         return Ok(false);
     }
     if !Tool::ALL.into_iter().all(Tool::is_built) && !tools::has_go() {
@@ -28,6 +26,13 @@ pub fn cluster_tests_wanted() -> Result<bool> {
         );
     }
     Ok(true)
+}
+
+/// Counts the running test as skipped, and says why.
+pub fn skip(reason: &str) -> Result<()> {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    say(&format!("skipped {test}: {reason}"));
+    note(&test)
 }
 
 /// The names of the tests skipped since [`forget_skipped`].
@@ -57,5 +62,5 @@ fn note(test: &str) -> Result<()> {
 
 /// Beside the test's executable, so that each profile counts its own.
 fn file() -> Result<PathBuf> {
-    Ok(binary::profile_folder()?.join("skipped-cluster-tests.txt"))
+    Ok(binary::profile_folder()?.join("skipped-tests.txt"))
 }

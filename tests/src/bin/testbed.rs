@@ -47,7 +47,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build and cache all programs that the tests start: about 7 minutes on two cores, once
+    /// Build and cache all programs that the tests start: about 8 minutes on two cores, once
     Build,
     /// Start clusters with nodes and a sample application, print a kubeconfig's path, wait for Ctrl-C
     Up {
@@ -67,7 +67,7 @@ enum Command {
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
-    /// Print how many tests were skipped for want of a cluster, with their names
+    /// Print how many tests were skipped for want of a cluster or a language, with their names
     Skipped {
         /// Then begin to count anew
         #[arg(long)]
@@ -195,7 +195,7 @@ async fn wait_for_the_end() -> Result<()> {
 
 fn print_skipped(forget: bool) -> Result<()> {
     let names = skip::skipped()?;
-    println!("cluster tests skipped: {}", names.len());
+    println!("tests skipped: {}", names.len());
     for name in names {
         println!("- {name}");
     }

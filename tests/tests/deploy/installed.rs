@@ -162,11 +162,16 @@ fn an_agent_may_do_nothing_that_it_should_not() {
                 let is_home = namespace == home;
                 let want: BTreeSet<Right> = all
                     .into_iter()
-                    .filter(|right| nobody.contains(right) || should(right, is_home, !set.is_empty()))
+                    .filter(|right| {
+                        nobody.contains(right) || should(right, is_home, !set.is_empty())
+                    })
                     .collect();
                 let more: Vec<&Right> = granted.difference(&want).collect();
                 let less: Vec<&Right> = want.difference(&granted).collect();
-                ensure!(more.is_empty() && less.is_empty(), "{set:?}: too much {more:?}, too little {less:?}");
+                ensure!(
+                    more.is_empty() && less.is_empty(),
+                    "{set:?}: too much {more:?}, too little {less:?}"
+                );
             }
             // Of the Lease, its own.
             let lease = |verb: &str, name: &str| Right {
@@ -206,7 +211,7 @@ async fn nobody(cluster: &Cluster, asked: &BTreeSet<Right>) -> Result<BTreeSet<R
 }
 
 /// Installs the agent's chart, and gives its service account.
-async fn installed(
+pub(crate) async fn installed(
     cluster: &Cluster,
     namespace: &str,
     set: &[&str],

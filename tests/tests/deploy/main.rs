@@ -14,3 +14,4 @@ mod charts;
 mod installed;
 mod rights;
 mod nats;
+mod image;

@@ -58,7 +58,13 @@ pub(crate) async fn all(client: &Client, namespace: &str) -> Result<BTreeSet<Rig
         ("*", "*", "*"),
     ] {
         let (verb, group, resource) = (verb.to_owned(), group.to_owned(), resource.to_owned());
-        rights.insert(Right { verb, group, resource, namespace: String::new(), name: String::new() });
+        rights.insert(Right {
+            verb,
+            group,
+            resource,
+            namespace: String::new(),
+            name: String::new(),
+        });
     }
     Ok(rights)
 }
