@@ -30,6 +30,7 @@ mod supervisor;
 pub mod process;
 pub mod progress;
 pub mod tools;
+pub mod languages;
 pub mod binary;
 pub mod certificates;
 pub mod wait;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use vitals_runtime::nats_server::{self, NatsServer};
 
-mod build;
+pub(crate) mod build;
 
 pub use build::has_go;
 

@@ -73,7 +73,7 @@ fn build_in(scratch: &Path, tool: Tool) -> Result<()> {
     std::fs::rename(&done, &folder).with_context(|| format!("move it to {}", folder.display()))
 }
 
-fn remove(folder: &Path) -> Result<()> {
+pub(crate) fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", folder.display()))
@@ -107,7 +107,7 @@ fn run(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn lock(path: &Path, name: &str) -> Result<File> {
+pub(crate) fn lock(path: &Path, name: &str) -> Result<File> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),

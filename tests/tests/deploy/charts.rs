@@ -48,7 +48,11 @@ fn wrong_values_are_refused_by_name() {
             ("vitals-agent", vec!["clusterName=A_b"], "clusterName"),
             ("vitals-agent", vec![agent, "clustername=b"], "clustername"),
             ("vitals-agent", vec![agent, "logs.enabled=maybe"], "logs/enabled"),
-            ("vitals-agent", vec![agent, "kinds={secrets}"], "secrets is none that an agent watches"),
+            (
+                "vitals-agent",
+                vec![agent, "kinds={secrets}"],
+                "secrets is none that an agent watches",
+            ),
             ("vitals-agent", vec![agent, "namespace=shop"], "a scope of its own"),
             ("vitals-agent", vec![agent, "replicas=2", "lease.enabled=false"], "need the Lease"),
             ("vitals-agent", vec![agent, "nats.urls={nats://me:secret@nats:4222}"], "nats/urls/0"),
@@ -171,8 +175,8 @@ fn the_binaries_take_what_the_charts_set() {
                     Release { chart, namespace: NAMESPACE, set: &[], values: Some(values) };
                 let rendered = documents(&release.render().await?)?;
                 let deployment = of_kind(&rendered, "Deployment");
-                let container = &deployment.first().context("a Deployment")?["spec"]["template"]
-                    ["spec"]["containers"][0];
+                let container = &deployment.first().context("a Deployment")?["spec"]["template"]["spec"]
+                    ["containers"][0];
                 let flags = flags(&command(chart), &container["env"])?;
                 command(chart)
                     .try_get_matches_from(flags)

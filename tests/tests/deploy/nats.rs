@@ -219,7 +219,8 @@ impl Scene {
         ensure!(question.subject.as_str() == logs, "{question:?}");
         let reply = question.reply.context("where to answer")?;
         for piece in 0..3_u8 {
-            let said = self.west.client.publish_with_reply(reply.clone(), credit, vec![piece].into());
+            let said =
+                self.west.client.publish_with_reply(reply.clone(), credit, vec![piece].into());
             said.await?;
             let heard = tokio::time::timeout(SOON, answer.next()).await?.context("a piece")?;
             ensure!(*heard.payload == [piece], "{heard:?}");
@@ -449,7 +450,8 @@ fn a_hub_and_an_agent_need_no_more_and_what_is_forged_is_repaired() {
             let west = Connected::as_user(&nats, "agent-west", "_INBOX_west").await?;
             let hub = Connected::as_user(&nats, "hub", "_INBOX_hub").await?;
             let mut fleet = Fleet::start_hub(nats, &["--nats", &of_hub]).await?;
-            let flags = [["--nats", &of_agent], ["--cluster-name", "east"], ["--lease-namespace", &home]];
+            let flags =
+                [["--nats", &of_agent], ["--cluster-name", "east"], ["--lease-namespace", &home]];
             fleet.start_agent("east", &cluster, &flags.concat()).await?;
             fleet.wait_fresh("east").await?;
             objects::wait_available(&client, &home, "app-0", SOON).await?;
@@ -469,8 +471,8 @@ fn a_hub_and_an_agent_need_no_more_and_what_is_forged_is_repaired() {
                 // First the acknowledgement, then the object again.
                 wait_for("the object to be repaired", SOON, async || {
                     let stored = objects.get_last_raw_message_by_subject(&victim).await?;
-                    let is_again = stored.sequence > before.sequence + 1
-                        && stored.payload.starts_with(&MAGIC);
+                    let is_again =
+                        stored.sequence > before.sequence + 1 && stored.payload.starts_with(&MAGIC);
                     Ok(is_again.then_some(()))
                 })
                 .await?;
