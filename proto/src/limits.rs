@@ -28,3 +28,24 @@ pub const REPAIR_HELD_MAX: usize = 4_096;
 
 /// Silence of a watch after which it sends `progress`.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Most bytes of one piece of a log.
+pub const LOG_CHUNK_BYTES_MAX: usize = 16 * 1024;
+
+/// Most pieces of a log that are under way.
+pub const LOG_WINDOW: u32 = 32;
+
+/// Between two credits of a log, at most: so often is the agent's permission to answer renewed.
+pub const LOG_CREDIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Without a credit for so long, nobody reads a log any more.
+pub const LOG_CREDIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Silence of a log after which its agent says that it is there.
+pub const LOG_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Silence of a log after which its agent counts as gone.
+pub const LOG_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Most events of an object that are given.
+pub const EVENTS_MAX: usize = 200;

@@ -123,6 +123,13 @@ pub fn request(cluster: &ClusterName, verb: Verb) -> String {
     format!("{REQUEST_PREFIX}{cluster}.{verb}")
 }
 
+/// Where the reader of a log says that there is room for more. `None` where `id` is none: 1 to 64 letters and digits.
+#[must_use]
+pub fn credit(cluster: &ClusterName, id: &str) -> Option<String> {
+    let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_id.then(|| format!("{REQUEST_PREFIX}{cluster}.credit.{id}"))
+}
+
 /// Where the transitions of an entity are told.
 #[must_use]
 pub fn health(entity: &EntityRef) -> String {
@@ -155,6 +162,11 @@ mod tests {
         let cluster = "eu-1".parse().unwrap();
         assert_eq!(request(&cluster, Verb::Repair), "vitals.v1.request.eu-1.repair");
         assert_eq!(heartbeat(&cluster, &Scope::default()), "vitals.v1.heartbeat.eu-1.main");
+        let of_log = credit(&cluster, "Ab1");
+        assert_eq!(of_log.as_deref(), Some("vitals.v1.request.eu-1.credit.Ab1"));
+        for id in ["", "a.b", "*", ">", "ä", &"a".repeat(65)] {
+            assert_eq!(credit(&cluster, id), None, "{id}");
+        }
     }
 
     #[test]
