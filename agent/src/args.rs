@@ -11,6 +11,7 @@ use vitals_proto::{
 use vitals_runtime::{logging::LogArgs, nats::NatsArgs};
 
 use crate::{
+    drill::Allowed,
     kubernetes::{Cluster, Credentials},
     lease::LeaseUse,
     run::AgentConfig,
@@ -23,7 +24,8 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 /// Watches the workloads of a Kubernetes cluster and pushes what changes to NATS, for a Vitals hub.
 ///
 /// Reads namespaces, nodes, deployments, replicasets, statefulsets, daemonsets, cronjobs, jobs, pods, services, ingresses,
-/// horizontalpodautoscalers, poddisruptionbudgets and persistentvolumeclaims, never a Secret or a ConfigMap. In a pod it uses
+/// horizontalpodautoscalers, poddisruptionbudgets and persistentvolumeclaims, never a Secret or a ConfigMap; where a hub asks for
+/// the events of an object, those. Logs and whole objects only with --allow-logs and --allow-raw-objects. In a pod it uses
 /// its service account; elsewhere the current kubeconfig context, or those named by --context.
 /// Several agents may share a cluster, each with a --scope of its own; no two of them may watch the same objects.
 #[derive(Clone, Debug, Parser)]
@@ -61,6 +63,13 @@ pub struct Args {
         default_value_t = OUTBOX_BYTES_MAX
     )]
     pub outbox_bytes: usize,
+    /// Give hubs the logs of this cluster's containers when they ask; needs the right to get pods/log
+    #[arg(long, env = "VITALS_ALLOW_LOGS")]
+    pub allow_logs: bool,
+    /// Give hubs objects of any kind but Secret and ConfigMap as the API server has them, without managedFields, values of
+    /// environment variables and what was last applied; needs the right to get them
+    #[arg(long, env = "VITALS_ALLOW_RAW_OBJECTS")]
+    pub allow_raw_objects: bool,
     /// Address of /metrics, /healthz and /readyz
     #[arg(
         long,
@@ -188,6 +197,7 @@ impl Args {
             nats: self.nats.clone(),
             watch: Settings { namespace: self.namespace.clone(), ..Settings::default() },
             outbox_bytes_max: self.outbox_bytes,
+            allowed: Allowed { logs: self.allow_logs, raw_objects: self.allow_raw_objects },
         })
     }
 }

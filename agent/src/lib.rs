@@ -3,7 +3,7 @@
 //! In the order of the path: [`kubernetes`] connects to a cluster, [`watch`] lists and follows a kind, [`project`] reduces
 //! its objects to facts, `items` hands them to the core (`vitals-agent-core`), `engine` owns that and performs what it
 //! decides, [`publish`] hands messages to NATS. Beside it: [`lease`] says who publishes, `probe` whether the API server is
-//! there, [`requests`] takes hubs' repair requests. [`run`] puts an agent together.
+//! there, [`requests`] takes hubs' repair requests, and [`drill`] what they ask beyond what is watched. [`run`] puts an agent together.
 
 pub mod kubernetes;
 pub mod watch;
@@ -14,6 +14,7 @@ pub mod publish;
 pub mod lease;
 mod probe;
 pub mod requests;
+pub mod drill;
 pub mod metrics;
 pub mod run;
 pub mod args;

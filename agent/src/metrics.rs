@@ -15,6 +15,11 @@ use vitals_proto::{
 };
 use vitals_runtime::nats::{Connection, Connections};
 
+mod requests;
+
+use requests::Requests;
+pub(crate) use requests::{RequestAnswer, RequestVerb};
+
 /// Figures of all agents of a process: each family is registered once, whatever the number of agents (OpenMetrics allows no
 /// family twice). Cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +39,7 @@ pub struct Families {
     epoch: Family<Agent, Gauge>,
     api_server_reachable: Family<Agent, Gauge>,
     freezes: Family<Agent, Counter>,
+    requests: Requests,
     connections: Connections,
 }
 
@@ -162,9 +168,11 @@ impl Families {
             epoch,
             api_server_reachable,
             freezes,
+            requests,
             connections,
         } = self;
         connections.register(registry);
+        requests.register(registry);
         let agent = registry.sub_registry_with_prefix("vitals_agent");
         agent.register("published_messages", "Messages handed to NATS", published.clone());
         agent.register("settled_messages", "What became of them", settled.clone());

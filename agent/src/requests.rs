@@ -1,6 +1,6 @@
 //! Takes a hub's repair requests from NATS, and answers them with what the core says.
 //!
-//! Deliberately not here: what is repaired (`vitals-agent-core`), and the other verbs (drill-down).
+//! Deliberately not here: what is repaired (`vitals-agent-core`), and the other verbs (`drill`).
 
 use async_nats::{Client, Message, Subject};
 use futures::StreamExt as _;

@@ -20,6 +20,7 @@ use vitals_runtime::{
 };
 
 use crate::{
+    drill::{self, Allowed},
     engine::{AgentStatus, Engine, Parts, Watches},
     kubernetes::Cluster,
     lease::{Keeper, LeaseUse, Setup},
@@ -53,6 +54,8 @@ pub struct AgentConfig {
     pub watch: Settings,
     /// Most bytes of state that wait for NATS.
     pub outbox_bytes_max: usize,
+    /// What hubs may ask of it beyond what is watched.
+    pub allowed: Allowed,
 }
 
 /// Why an agent does not start. Final: the configuration has to change.
@@ -98,36 +101,14 @@ pub async fn start_beside(
     tasks: &Tasks,
     families: &Families,
 ) -> Result<AgentHandle, Error> {
-    let AgentConfig {
-        kubernetes,
-        cluster,
-        scope,
-        kinds,
-        lease,
-        nats,
-        watch: settings,
-        outbox_bytes_max,
-    } = config;
+    let agent = core_of(&config);
+    let AgentConfig { kubernetes, cluster, scope, kinds, lease, nats, watch: settings, .. } =
+        config;
+    let allowed = config.allowed;
     let name = cluster.as_str();
-    let identity = Identity {
-        name: format!("vitals-agent {name}/{scope}"),
-        inbox_prefix: format!("_INBOX_{name}"),
-    };
-    let connection = Connection::open(&nats, identity).await?;
+    let connection = connect(&cluster, &scope, &nats).await?;
     let metrics = families.of(&cluster, &scope, &kinds);
     families.show(&connection, &cluster, &scope);
-    let leadership = if lease == LeaseUse::Off { Leadership::Alone } else { Leadership::Lease };
-    let agent = Agent::new(Config {
-        cluster: cluster.clone(),
-        scope: scope.clone(),
-        cluster_title: kubernetes.title().to_owned(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        kinds,
-        leadership,
-        outbox_bytes_max,
-        seed: fastrand::u64(..),
-        rules: Rules::ALL,
-    });
     let (input_sender, inputs) = mpsc::channel(INPUTS_MAX);
     let (request_sender, requests) = mpsc::channel(REQUESTS_MAX);
     let (retake, silenced) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -153,18 +134,56 @@ pub async fn start_beside(
     })
     .await?;
 
-    let task = |what: &str| format!("{what} of {name}/{scope}");
+    let suffix = format!("{name}/{scope}");
+    let task = |what: &str| format!("{what} of {suffix}");
     let stopping = tasks.stopping();
     let publishing = run_engine(engine, connection.clone(), stopping.clone());
     tasks.spawn(task("publisher"), publishing.instrument(span.clone()));
-    let keeping = never_fails(keeper.run(stopping));
+    let keeping = never_fails(keeper.run(stopping.clone()));
     tasks.spawn(task("lease"), keeping.instrument(span.clone()));
+    let drilling = drill::Setup {
+        kubernetes: kubernetes.client().clone(),
+        nats: connection.client().clone(),
+        cluster: cluster.clone(),
+        scope,
+        allowed,
+        waiting: waiting.clone(),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(task("drill-down"), drill::run(drilling, stopping).instrument(span.clone()));
     let probing = never_fails(probe::probe(kubernetes, input_sender));
     tasks.spawn(task("probe"), probing.instrument(span.clone()));
     let client = connection.client().clone();
     let receiving = requests::receive(client, cluster.clone(), request_sender, metrics);
     tasks.spawn(task("repair requests"), receiving.instrument(span));
     Ok(AgentHandle { cluster, status, waiting })
+}
+
+fn core_of(config: &AgentConfig) -> Agent {
+    let alone = config.lease == LeaseUse::Off;
+    Agent::new(Config {
+        cluster: config.cluster.clone(),
+        scope: config.scope.clone(),
+        cluster_title: config.kubernetes.title().to_owned(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        kinds: config.kinds.clone(),
+        leadership: if alone { Leadership::Alone } else { Leadership::Lease },
+        outbox_bytes_max: config.outbox_bytes_max,
+        seed: fastrand::u64(..),
+        rules: Rules::ALL,
+    })
+}
+
+async fn connect(
+    cluster: &ClusterName,
+    scope: &Scope,
+    nats: &NatsArgs,
+) -> Result<Connection, nats::Error> {
+    let identity = Identity {
+        name: format!("vitals-agent {cluster}/{scope}"),
+        inbox_prefix: format!("_INBOX_{cluster}"),
+    };
+    Connection::open(nats, identity).await
 }
 
 async fn run_engine(

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod duration;
 pub mod backoff;
+pub mod bucket;
 pub mod logging;
 pub mod tasks;
 pub mod http;

@@ -17,7 +17,7 @@ const DETAIL_CHARS_MAX: usize = 300;
 
 /// Why a request came to nothing. `plan` says what is done about each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The version asked for is no longer kept (410).
     Gone(String),
     /// What the API server has is older than what was seen of it.
@@ -46,7 +46,7 @@ pub(super) enum Failure {
 }
 
 /// `GET`, until the answer's head. An answer other than success is a failure.
-pub(super) async fn get(
+pub(crate) async fn get(
     client: &kube::Client,
     path: &str,
     answer_timeout: Duration,

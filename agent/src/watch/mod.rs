@@ -34,7 +34,7 @@ mod version;
 mod resource;
 mod settings;
 mod event;
-mod answer;
+pub(crate) mod answer;
 mod plan;
 mod list;
 mod run;
@@ -52,6 +52,7 @@ use std::sync::{
 use tokio::sync::{Notify, mpsc};
 use vitals_proto::kind::Kind;
 
+pub(crate) use resource::escape;
 pub use settings::Settings;
 pub use version::ResourceVersion;
 

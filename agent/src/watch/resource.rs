@@ -57,8 +57,8 @@ impl Resource {
     }
 }
 
-/// Escapes the value of a query: all but what RFC 3986 calls unreserved.
-fn escape(text: &str) -> String {
+/// Escapes the value of a query, or a segment of a path: all but what RFC 3986 calls unreserved.
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use vitals_agent::drill::Allowed;
 use vitals_agent::lease::LeaseUse;
 use vitals_agent::metrics::Families;
 use vitals_agent::run::{self as agent, AgentConfig, AgentHandle};
@@ -63,6 +64,10 @@ pub struct Args {
         default_value = "127.0.0.1:7702"
     )]
     agent_http: SocketAddr,
+    /// Give neither logs nor whole objects. Otherwise whoever reaches the hub's port can read them, as far as this kubeconfig can;
+    /// Secrets, ConfigMaps and values of environment variables never
+    #[arg(long, env = "VITALS_NO_DRILL_DOWN")]
+    no_drill_down: bool,
     /// Only say which clusters would be watched and whether they answer
     #[arg(long)]
     dry_run: bool,
@@ -207,6 +212,8 @@ async fn start_agents(
     let nats =
         nats.parse().map_err(|error: vitals_runtime::nats::UrlError| start("agents", error))?;
     let nats = NatsArgs::plain(nats);
+    // Whoever runs this holds the credential, and the hub listens on this machine alone unless he says otherwise.
+    let allowed = Allowed { logs: !args.no_drill_down, raw_objects: !args.no_drill_down };
     for Chosen { name, context: _, cluster, answer: _ } in chosen {
         let config = AgentConfig {
             kubernetes: cluster,
@@ -218,6 +225,7 @@ async fn start_agents(
             nats: nats.clone(),
             watch: vitals_agent::watch::Settings::default(),
             outbox_bytes_max: vitals_agent::OUTBOX_BYTES_MAX,
+            allowed,
         };
         let started = agent::start_beside(config, tasks, &families).await;
         agents.push(started.map_err(|error| start("an agent", error))?);
