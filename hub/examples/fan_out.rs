@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vitals_hub::definitions::{Definition, Listed, Store, StoreError};
+use vitals_hub::drill::{self, DrillDown};
 use vitals_hub::metrics::ServeMetrics;
 use vitals_hub::query::Desk;
 use vitals_hub::serve::limits::Limits;
@@ -36,7 +37,8 @@ use vitals_proto::identity::EntityRef;
 use vitals_proto::v1;
 use vitals_runtime::clock::SystemClock;
 use vitals_runtime::http::Readiness;
-use vitals_runtime::tasks::Supervisor;
+use vitals_runtime::nats::{self, Identity, NatsArgs};
+use vitals_runtime::tasks::{Supervisor, Tasks};
 
 /// Entities in the view.
 const ENTITIES: u64 = 100;
@@ -302,7 +304,9 @@ async fn serve() {
     let server = Server::listen(Security::loopback(0), Limits::default()).await.unwrap();
     println!("{}", server.address());
     let supervisor = Supervisor::new();
-    let sources = Sources { shared: Arc::new(shared), clusters, definitions: Arc::new(Nothing) };
+    let drill = drill(clusters.clone(), &supervisor.tasks()).await;
+    let sources =
+        Sources { shared: Arc::new(shared), clusters, definitions: Arc::new(Nothing), drill };
     server.serve(sources, &supervisor.tasks());
     let feeding = async {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -315,6 +319,15 @@ async fn serve() {
         }
     };
     supervisor.run(feeding, Duration::from_secs(5)).await.unwrap();
+}
+
+/// Nobody asks it: over a connection that never stands.
+async fn drill(clusters: watch::Receiver<Clusters>, tasks: &Tasks) -> Arc<DrillDown> {
+    let nowhere = NatsArgs::plain("nats://127.0.0.1:1".parse().unwrap());
+    let identity = Identity { name: "fan-out".into(), inbox_prefix: "_INBOX_fan-out".into() };
+    let connection = nats::Connection::open(&nowhere, identity).await.unwrap();
+    let client = connection.client().clone();
+    DrillDown::new(client, clusters, tasks.clone(), drill::Metrics::default())
 }
 
 fn position(sequence: u64) -> Position {

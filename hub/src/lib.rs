@@ -1,7 +1,8 @@
 //! The hub's shell: reads the streams, hands them to the pure core ([`vitals_hub_core`]), and serves what it says.
 //!
 //! In the order of the path: [`streams`] are made and [`read`]; [`definitions`] are read beside them; [`run`] is the
-//! loop that owns the core, [`clock`] its time, [`repair`] and [`query`] what it asks and is asked; [`view`] is what
+//! loop that owns the core, [`clock`] its time, [`repair`] and [`query`] what it asks and is asked, [`drill`] what
+//! agents are asked beside it; [`view`] is what
 //! readers see; [`watch`] and [`serve`] are gRPC; [`start()`] puts it together.
 
 #![cfg_attr(
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod query;
 mod answer;
 pub mod repair;
+pub mod drill;
 pub mod tell;
 pub mod run;
 pub mod view;

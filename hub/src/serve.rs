@@ -48,6 +48,7 @@ pub use cluster::Clusters;
 pub use security::{Error as SecurityError, Security, SecurityArgs};
 
 use crate::definitions::Store;
+use crate::drill::DrillDown;
 use crate::watch::Shared;
 use accept::Acceptor;
 use connections::Deadlines;
@@ -99,6 +100,8 @@ pub struct Sources {
     pub clusters: watch::Receiver<Clusters>,
     /// Definitions.
     pub definitions: Arc<dyn Store>,
+    /// What agents are asked.
+    pub drill: Arc<DrillDown>,
 }
 
 /// A server that listens, and does not yet serve.
@@ -129,7 +132,7 @@ impl Server {
     /// what was asked, and ends.
     pub fn serve(self, sources: Sources, tasks: &Tasks) {
         let stopping = tasks.stopping();
-        let Sources { shared, clusters, definitions } = sources;
+        let Sources { shared, clusters, definitions, drill } = sources;
         let reporter = HealthReporter::new();
         let states = HealthService::from_health_reporter(reporter.clone());
         let readiness = shared.readiness.clone();
@@ -143,8 +146,10 @@ impl Server {
         let entities = WithWatches { inner: EntityServiceServer::new(entities), watches };
         let health = HealthReader { states, gate: Arc::clone(&gate), stopping: stopping.clone() };
         let health = HealthServer::new(health).max_decoding_message_size(HEALTH_BYTES_MAX);
+        let objects =
+            object::Objects { shared: Arc::clone(&shared), drill, gate: Arc::clone(&gate) };
+        let objects = ObjectServiceServer::new(objects);
         let clusters = ClusterServiceServer::new(cluster::ClusterReader { clusters, gate });
-        let objects = ObjectServiceServer::new(object::Objects { shared: Arc::clone(&shared) });
         let catalog = CatalogServiceServer::new(catalog::Catalog { store: definitions });
         let auth = auth::AuthLayer { tokens: security.tokens, metrics: shared.metrics.clone() };
         let streams = limits.streams_per_connection.saturating_add(CALLS_PER_CONNECTION);

@@ -22,6 +22,7 @@ use vitals_proto::v1::catalog_service_client::CatalogServiceClient;
 use vitals_proto::v1::entity_service_client::EntityServiceClient;
 use vitals_proto::v1::object_service_client::ObjectServiceClient;
 use vitals_proto::v1::watch_entities_response::Event;
+use vitals_runtime::nats::{Connection, Identity, NatsArgs};
 use vitals_runtime::tasks::{Lost, Supervisor};
 
 use super::*;
@@ -65,7 +66,7 @@ pub(super) struct Hub {
     pub(super) address: SocketAddr,
     view: Arc<View>,
     readiness: watch::Sender<Readiness>,
-    _clusters: watch::Sender<Clusters>,
+    clusters: watch::Sender<Clusters>,
     pub(super) stopping: CancellationToken,
     pub(super) ended: tokio::task::JoinHandle<Result<(), Lost>>,
     _answers: tokio::task::JoinHandle<()>,
@@ -88,15 +89,16 @@ impl Hub {
         let supervisor = Supervisor::new();
         let sources = Sources {
             shared: Arc::new(shared),
-            clusters: reader,
+            clusters: reader.clone(),
             definitions: Arc::new(Memory::default()),
+            drill: drill(reader, &supervisor.tasks()).await,
         };
         server.serve(sources, &supervisor.tasks());
         let stopping = CancellationToken::new();
         let stop = stopping.clone().cancelled_owned();
         let ended = tokio::spawn(async move { supervisor.run(stop, DEADLINE).await });
         let answers = tokio::spawn(answer(queries));
-        Self { address, view, readiness, _clusters: clusters, stopping, ended, _answers: answers }
+        Self { address, view, readiness, clusters, stopping, ended, _answers: answers }
     }
 
     pub(super) async fn plain() -> Self {
@@ -122,6 +124,15 @@ impl Hub {
     pub(super) async fn channel(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
+}
+
+/// Over a connection that never stands: nobody listens at the port.
+async fn drill(clusters: watch::Receiver<Clusters>, tasks: &Tasks) -> Arc<DrillDown> {
+    let nowhere = NatsArgs::plain("nats://127.0.0.1:1".parse().unwrap());
+    let identity = Identity { name: "test".into(), inbox_prefix: "_INBOX_test".into() };
+    let connection = Connection::open(&nowhere, identity).await.unwrap();
+    let client = connection.client().clone();
+    DrillDown::new(client, clusters, tasks.clone(), Default::default())
 }
 
 /// Resumes are served; no object is known.
@@ -214,6 +225,26 @@ async fn errors_have_their_codes_and_say_what_to_do() {
     let mut objects = ObjectServiceClient::new(channel.clone());
     let request = v1::ListObjectsRequest { page_token: "x".into(), ..Default::default() };
     assert_eq!(objects.list_objects(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let request = v1::GetObjectRequest::default();
+    let status = objects.get_object(request).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "name the object"));
+    let object = v1::ObjectRef {
+        cluster: "nowhere".into(),
+        kind: "deployments.apps".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    let request = v1::StreamLogsRequest { pod: Some(object.clone()), ..Default::default() };
+    let status = objects.stream_logs(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("name one of its pods"), "{status}");
+    let request = v1::ListEventsRequest { object: Some(object.clone()) };
+    let status = objects.list_events(request.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "it has not read which clusters there are");
+    hub.clusters.send_replace(Clusters::Read(Arc::default()));
+    let status = objects.list_events(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().contains("knows no cluster nowhere"), "{status}");
     let mut catalog = CatalogServiceClient::new(channel);
     let define = |name: &str| v1::EntityDefinition { r#ref: name.into(), ..Default::default() };
     let definitions = vec![define("shop"), define("a b")];

@@ -25,6 +25,7 @@ use vitals_runtime::tasks::Tasks;
 use crate::args::Args;
 use crate::clock::BrokerClock;
 use crate::definitions::{Store as _, StoreError, files};
+use crate::drill::{self, DrillDown};
 use crate::kv_definitions::KvDefinitions;
 use crate::metrics::{CoreMetrics, ServeMetrics};
 use crate::query::Desk;
@@ -111,7 +112,13 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
         readiness: ready.clone(),
         metrics: metrics.serve.clone(),
     });
-    let sources = Sources { shared, clusters: clusters_reader, definitions: store.clone() };
+    let drill = DrillDown::new(
+        connection.client().clone(),
+        clusters_reader.clone(),
+        tasks.clone(),
+        metrics.drill.clone(),
+    );
+    let sources = Sources { shared, clusters: clusters_reader, definitions: store.clone(), drill };
     server.serve(sources, tasks);
     let readiness_now = ready.clone();
     let endpoints = Endpoints {
@@ -146,6 +153,7 @@ struct Metrics {
     serve: ServeMetrics,
     core: CoreMetrics,
     read: read::Metrics,
+    drill: drill::Metrics,
 }
 
 impl Metrics {
@@ -154,6 +162,7 @@ impl Metrics {
         self.serve.register(&mut registry);
         self.core.register(&mut registry);
         self.read.register(&mut registry);
+        self.drill.register(&mut registry);
         let connections = Connections::default();
         connections.register(&mut registry);
         connections.add(Vec::new(), connection.metrics());

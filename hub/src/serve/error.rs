@@ -1,10 +1,11 @@
 //! The one place where our errors become gRPC codes. Messages say what to do.
 
-use tonic::Status;
+use tonic::{Code, Status};
 use vitals_proto::identity;
+use vitals_proto::v1::RequestRefusal;
 
 use super::limits::Exceeded;
-use crate::{definitions, query, view};
+use crate::{definitions, drill, query, view};
 
 /// Why a request is not served.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub(super) enum Error {
     Name(#[from] identity::Error),
     #[error(transparent)]
     Store(#[from] definitions::StoreError),
+    #[error(transparent)]
+    Drill(#[from] drill::Error),
     /// The hub has not read its first snapshot.
     #[error("the hub is not ready yet: {0}; try again in a few seconds, or at another replica")]
     NotReady(String),
@@ -47,7 +50,34 @@ impl From<Error> for Status {
             Error::Core(_) | Error::NotReady(_) => Self::unavailable(message),
             Error::Store(definitions::StoreError::Unavailable { .. }) => Self::unavailable(message),
             Error::Store(definitions::StoreError::Conflict { .. }) => Self::aborted(message),
+            Error::Drill(error) => Self::new(code_of_drill(&error), message),
             Error::Unimplemented(_) => Self::unimplemented(message),
         }
+    }
+}
+
+fn code_of_drill(error: &drill::Error) -> Code {
+    match error {
+        drill::Error::Invalid(_) => Code::InvalidArgument,
+        drill::Error::UnknownCluster(_) => Code::NotFound,
+        drill::Error::TooMuch(_) => Code::ResourceExhausted,
+        drill::Error::Unreadable(_) => Code::Internal,
+        drill::Error::Unread
+        | drill::Error::NoAgent { .. }
+        | drill::Error::Silent { .. }
+        | drill::Error::NotSent { .. }
+        | drill::Error::Broken { .. }
+        | drill::Error::Stopping => Code::Unavailable,
+        drill::Error::Refused { reason, .. } => match reason {
+            RequestRefusal::Invalid => Code::InvalidArgument,
+            // Somebody has to change something before it is asked again.
+            RequestRefusal::Off | RequestRefusal::TooLarge => Code::FailedPrecondition,
+            RequestRefusal::Forbidden | RequestRefusal::Secret => Code::PermissionDenied,
+            RequestRefusal::NotFound => Code::NotFound,
+            RequestRefusal::Busy => Code::ResourceExhausted,
+            RequestRefusal::Unreachable => Code::Unavailable,
+            // Of a newer agent.
+            RequestRefusal::Unspecified => Code::Unknown,
+        },
     }
 }

@@ -1,16 +1,18 @@
-//! `ObjectService`: objects as the hub holds them. Drill-down to the API servers is not served yet.
+//! `ObjectService`: objects as the hub holds them, and drill-down to what only their API servers have (`drill`).
 
 use std::sync::Arc;
 
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use vitals_proto::identity::ObjectKey;
 use vitals_proto::subject::{self, Published};
 use vitals_proto::v1::{self, object_service_server::ObjectService};
 
-use super::entity::check_ready;
+use super::entity::{check_ready, object_key};
 use super::error::Error;
+use super::limits::Gate;
 use super::{page_size, unimplemented_stream};
+use crate::drill::DrillDown;
 use crate::query::{HeldObjects, ObjectFilter, ObjectPage, Query};
 use crate::watch::Shared;
 
@@ -21,15 +23,20 @@ const FILTER_VALUES_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub(super) struct Objects {
     pub(super) shared: Arc<Shared>,
+    pub(super) drill: Arc<DrillDown>,
+    pub(super) gate: Arc<Gate>,
 }
 
 #[tonic::async_trait]
 impl ObjectService for Objects {
     async fn get_object(
         &self,
-        _: Request<v1::GetObjectRequest>,
+        request: Request<v1::GetObjectRequest>,
     ) -> Result<Response<v1::GetObjectResponse>, Status> {
-        Err(Error::Unimplemented("GetObject").into())
+        let connection = request.remote_addr();
+        let object = object_key(request.into_inner().object)?;
+        let answer = self.drill.object(connection, &object).await.map_err(Error::from)?;
+        Ok(Response::new(answer))
     }
 
     async fn list_objects(
@@ -63,16 +70,31 @@ impl ObjectService for Objects {
 
     async fn stream_logs(
         &self,
-        _: Request<v1::StreamLogsRequest>,
+        request: Request<v1::StreamLogsRequest>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        unimplemented_stream("StreamLogs")
+        let connection = request.remote_addr();
+        let permit = self.gate.open(connection).map_err(Error::from)?;
+        let opened = self.drill.log(connection, request.into_inner()).await;
+        let reader = opened.map_err(Error::from)?;
+        let pieces = futures::stream::unfold(Some((reader, permit)), async |reading| {
+            let (mut reader, permit) = reading?;
+            match reader.next().await {
+                Ok(Some(piece)) => Some((Ok(piece), Some((reader, permit)))),
+                Ok(None) => None,
+                Err(error) => Some((Err(Error::from(error).into()), None)),
+            }
+        });
+        Ok(Response::new(pieces.boxed()))
     }
 
     async fn list_events(
         &self,
-        _: Request<v1::ListEventsRequest>,
+        request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        Err(Error::Unimplemented("ListEvents").into())
+        let connection = request.remote_addr();
+        let object = object_key(request.into_inner().object)?;
+        let answer = self.drill.events(connection, &object).await.map_err(Error::from)?;
+        Ok(Response::new(answer))
     }
 }
 
