@@ -9,9 +9,12 @@ use crate::output::Output;
 mod check;
 mod clusters;
 mod completions;
+mod drill;
 mod entity_filter;
+mod events;
 mod explain;
 mod get;
+mod logs;
 mod screen;
 mod tree;
 mod up;
@@ -24,7 +27,7 @@ mod why;
 pub enum Command {
     /// Start everything on this machine: NATS, a hub, an agent for each context of the kubeconfig
     Up(up::Args),
-    /// Show entities and their health
+    /// Show entities and their health; with -o yaml or json also an object, as its API server has it
     Get(get::Args),
     /// Show entities and their health as they change
     Watch(watch::Args),
@@ -34,6 +37,10 @@ pub enum Command {
     Tree(tree::Args),
     /// Say to which entities an object belongs, and why
     Why(why::Args),
+    /// Show the log of a pod, or of all pods of a workload or an entity
+    Logs(logs::Args),
+    /// Show the events of an object, or of all objects of an entity
+    Events(events::Args),
     /// Show the clusters, and how well each is seen
     Clusters(clusters::Args),
     /// Say the health of the objects in manifests, offline
@@ -68,6 +75,8 @@ impl Command {
             Self::Explain(args) => explain::run(args, hub, output).await,
             Self::Tree(args) => tree::run(args, hub, output).await,
             Self::Why(args) => why::run(args, hub, output).await,
+            Self::Logs(args) => Box::pin(logs::run(args, hub, output)).await,
+            Self::Events(args) => Box::pin(events::run(args, hub, output)).await,
             Self::Clusters(args) => clusters::run(args, hub, output).await,
             Self::Check(args) => check::run(args, output),
             Self::Verify(args) => verify::run(args, hub, output).await,
@@ -76,6 +85,8 @@ impl Command {
     }
 }
 
+#[cfg(test)]
+mod drill_tests;
 #[cfg(test)]
 mod fake_hub;
 #[cfg(test)]

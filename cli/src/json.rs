@@ -29,7 +29,7 @@ macro_rules! described {
 
 described! {
     Entity, ExplainObjectResponse, Facts, GetEntityTreeResponse, HeldObjectState, ListClustersResponse,
-    ListEntitiesResponse, ObjectHealth, WatchEntitiesResponse,
+    ListEntitiesResponse, ListEventsResponse, ObjectHealth, ObjectRef, WatchEntitiesResponse,
 }
 
 static POOL: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorError>> =

@@ -129,6 +129,22 @@ impl Output {
         Ok(writeln!(self.data, "{}", text.trim_end())?)
     }
 
+    /// One of many documents that are no messages of the API: a line of JSON, or a document of YAML.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn value_line<T: serde::Serialize>(&mut self, value: &T) -> Result<(), Error> {
+        if self.format == Format::Yaml {
+            writeln!(self.data, "---")?;
+            return self.value(value);
+        }
+        let encode = |source: serde_json::Error| Error::Encode {
+            what: "the document",
+            source: source.into(),
+        };
+        Ok(writeln!(self.data, "{}", serde_json::to_string(value).map_err(encode)?)?)
+    }
+
     /// A table, as wide as the terminal at most.
     ///
     /// # Errors

@@ -79,7 +79,10 @@ pub fn target(words: &[String], place: &Place) -> Result<Target, Error> {
 }
 
 /// `None` where the words do not look like an object's.
-fn try_object(words: &[String], place: &Place) -> Result<Option<NamedObject>, Error> {
+///
+/// # Errors
+/// When they look like one, and a part is none.
+pub fn try_object(words: &[String], place: &Place) -> Result<Option<NamedObject>, Error> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let parts: Vec<&str> = match words.as_slice() {
         [word] if word.contains(':') => return Ok(None),
@@ -91,11 +94,11 @@ fn try_object(words: &[String], place: &Place) -> Result<Option<NamedObject>, Er
         |slug: &str| slug.parse::<ClusterName>().map_err(|error| Error::Usage(error.to_string()));
     let (cluster, kind, namespace, name) = match parts.as_slice() {
         [slug, word, namespace, name] => (Some(cluster(slug)?), kind(word), *namespace, *name),
-        [slug, word, name] => match kind_word(word) {
+        [slug, word, name] => match kind_word(word).or_else(|| custom_kind(word)) {
             Some(kind) => (Some(cluster(slug)?), kind, "", *name),
             None => return Ok(None),
         },
-        [word, name] => match kind_word(word) {
+        [word, name] => match kind_word(word).or_else(|| custom_kind(word)) {
             Some(kind) => (place.cluster.clone(), kind, place.namespace.as_str(), *name),
             None => return Ok(None),
         },
@@ -109,6 +112,11 @@ fn try_object(words: &[String], place: &Place) -> Result<Option<NamedObject>, Er
 /// Any word names a kind: one that we do not know, by resource and group.
 fn kind(word: &str) -> Kind {
     kind_word(word).unwrap_or_else(|| Kind::from_resource(&word.to_lowercase()))
+}
+
+/// What has a dot is no namespace and no cluster: resource and group of a kind that we do not know.
+fn custom_kind(word: &str) -> Option<Kind> {
+    word.contains('.').then(|| Kind::from_resource(&word.to_lowercase()))
 }
 
 /// The kind of one of kubectl's words for it, where it is one of ours.
@@ -216,6 +224,8 @@ mod tests {
             ("eu-1/pods/pay/shop-1", r#"eu-1 pods "pay" shop-1"#),
             ("eu-1/node/n1", r#"eu-1 nodes "" n1"#),
             ("eu-1/widgets.example.org/pay/w", r#"eu-1 widgets.example.org "pay" w"#),
+            ("widgets.example.org/w", r#"? widgets.example.org "ns1" w"#),
+            ("eu-1/widgets.example.org/w", r#"eu-1 widgets.example.org "" w"#),
             ("component:deploy/shop", "component:deploy/shop"),
         ] {
             assert_eq!(parse(text), want, "{text}");

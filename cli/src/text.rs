@@ -72,6 +72,43 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(replace).collect())
 }
 
+/// A line of a log for a terminal: as [`clean`], but that tabs stay, and colours (`ESC [ … m`), which end with the line.
+#[must_use]
+pub fn log_line(line: &str) -> Cow<'_, str> {
+    const RESET: &str = "\x1b[0m";
+    if !line.contains(char::is_control) {
+        return clean(line);
+    }
+    let (mut shown, mut is_coloured, mut rest) = (String::with_capacity(line.len()), false, line);
+    while let Some(character) = rest.chars().next() {
+        if let Some(colour) = colour(rest) {
+            shown.push_str(colour);
+            is_coloured = true;
+            rest = rest.get(colour.len()..).unwrap_or_default();
+            continue;
+        }
+        let (one, behind) = rest.split_at(character.len_utf8());
+        if character == '\t' {
+            shown.push('\t')
+        } else {
+            shown.push_str(&clean(one))
+        }
+        rest = behind;
+    }
+    if is_coloured {
+        shown.push_str(RESET);
+    }
+    Cow::Owned(shown)
+}
+
+/// The escape at the beginning of a text, where it does nothing but set colours.
+fn colour(text: &str) -> Option<&str> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end =
+        parameters.find(|character: char| !(character.is_ascii_digit() || character == ';'))?;
+    parameters.get(end..)?.starts_with('m').then(|| text.get(..end + 3)).flatten()
+}
+
 /// The word and the style of a status.
 #[must_use]
 pub fn status(status: HealthStatus) -> (&'static str, Style) {
@@ -207,5 +244,15 @@ mod tests {
     fn a_cluster_does_not_write_to_the_terminal() {
         assert_eq!(clean("plain – ünïcode"), "plain – ünïcode");
         assert_eq!(clean("a\x1b[2Jb\nc\u{202e}d\x07"), "a\u{fffd}[2Jb c\u{fffd}d\u{fffd}");
+    }
+
+    #[test]
+    fn a_log_may_have_colours_and_nothing_else() {
+        assert_eq!(log_line("plain\u{202e}"), "plain\u{fffd}");
+        assert_eq!(
+            log_line("a\t\x1b[1;31merror\x1b[0m \x1b[2J\x07\x1b["),
+            "a\t\x1b[1;31merror\x1b[0m \u{fffd}[2J\u{fffd}\u{fffd}[\x1b[0m"
+        );
+        assert_eq!(log_line("\x1b[38;5;1"), "\u{fffd}[38;5;1");
     }
 }

@@ -4,7 +4,8 @@ use clap::{Args, ValueEnum};
 use vitals_proto::identity::ClusterName;
 use vitals_proto::v1::{EntityFilter, HealthStatus};
 
-use crate::{Error, reference};
+use crate::Error;
+use crate::reference::{self, NamedObject, Place};
 
 /// Which entities; all that is said narrows.
 #[derive(Clone, Debug, Default, Args)]
@@ -50,6 +51,24 @@ enum StatusArg {
 }
 
 impl FilterArgs {
+    /// The object that is named, where one is instead of entities: what has a kind of Kubernetes in the right place.
+    pub(super) fn object(&self) -> Result<Option<NamedObject>, Error> {
+        let Self { refs, cluster, namespace, .. } = self;
+        let namespace = namespace.first().cloned().unwrap_or_else(|| "default".to_owned());
+        let place = Place { namespace, cluster: cluster.first().cloned() };
+        let is_secret = |word: &str| {
+            let word = word.to_lowercase();
+            matches!(word.as_str(), "secret" | "secrets" | "configmap" | "configmaps" | "cm")
+        };
+        let parts: Vec<&str> = refs.iter().flat_map(|word| word.split('/')).collect();
+        let kind = if parts.len() > 2 { parts.get(1) } else { parts.first() };
+        if (2..=4).contains(&parts.len()) && kind.is_some_and(|kind| is_secret(kind)) {
+            let why = "Secrets and ConfigMaps never leave their cluster: use kubectl";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        if refs.len() > 2 { Ok(None) } else { reference::try_object(refs, &place) }
+    }
+
     /// For the hub, with whole references.
     pub(super) fn filter(&self) -> Result<EntityFilter, Error> {
         let Self { refs, owner, system, cluster, status, kind, namespace } = self;

@@ -1,6 +1,6 @@
 //! A hub of set answers, on a free port, for the tests of the commands.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, async_trait};
 use vitals_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
 use vitals_proto::v1::entity_service_server::{EntityService, EntityServiceServer};
+use vitals_proto::v1::object_service_server::{ObjectService, ObjectServiceServer};
 use vitals_proto::v1::*;
 
 use crate::args::HubArgs;
@@ -25,6 +26,14 @@ pub(super) struct FakeHub {
     pub(super) tree: GetEntityTreeResponse,
     pub(super) explanation: ExplainObjectResponse,
     pub(super) clusters: Vec<Cluster>,
+    /// What each log has, by the name of its pod.
+    pub(super) logs: BTreeMap<String, Vec<StreamLogsResponse>>,
+    /// What was asked of logs.
+    pub(super) log_requests: Arc<Mutex<Vec<StreamLogsRequest>>>,
+    /// The events of each object, by its name.
+    pub(super) events: BTreeMap<String, ListEventsResponse>,
+    /// The object as its API server has it.
+    pub(super) raw: GetObjectResponse,
     /// The steps of each watch, in the order in which they are opened. After its steps a watch breaks.
     pub(super) watches: Arc<Mutex<VecDeque<Vec<watch_entities_response::Event>>>>,
     /// The tokens with which watches were opened.
@@ -59,6 +68,7 @@ impl FakeHub {
         }
         let server = server
             .add_service(EntityServiceServer::with_interceptor(self.clone(), check))
+            .add_service(ObjectServiceServer::with_interceptor(self.clone(), check))
             .add_service(ClusterServiceServer::with_interceptor(self, check))
             .serve_with_incoming(TcpListenerStream::new(listener));
         #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
@@ -118,6 +128,9 @@ impl EntityService for FakeHub {
         &self,
         _request: Request<GetEntityTreeRequest>,
     ) -> Result<Response<GetEntityTreeResponse>, Status> {
+        if self.tree == GetEntityTreeResponse::default() {
+            return Err(Status::not_found("no such entity"));
+        }
         Ok(Response::new(self.tree.clone()))
     }
 
@@ -188,5 +201,57 @@ impl ClusterService for FakeHub {
         _request: Request<WatchClustersRequest>,
     ) -> Result<Response<Self::WatchClustersStream>, Status> {
         none()
+    }
+}
+
+#[async_trait]
+impl ObjectService for FakeHub {
+    async fn get_object(
+        &self,
+        _request: Request<GetObjectRequest>,
+    ) -> Result<Response<GetObjectResponse>, Status> {
+        if self.raw.json.is_empty() {
+            return Err(Status::failed_precondition("start it with\x07 --allow-raw-objects"));
+        }
+        Ok(Response::new(self.raw.clone()))
+    }
+
+    async fn list_objects(
+        &self,
+        _request: Request<ListObjectsRequest>,
+    ) -> Result<Response<ListObjectsResponse>, Status> {
+        none()
+    }
+
+    type WatchObjectsStream = Answers<WatchObjectsResponse>;
+
+    async fn watch_objects(
+        &self,
+        _request: Request<WatchObjectsRequest>,
+    ) -> Result<Response<Self::WatchObjectsStream>, Status> {
+        none()
+    }
+
+    type StreamLogsStream = Answers<StreamLogsResponse>;
+
+    async fn stream_logs(
+        &self,
+        request: Request<StreamLogsRequest>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
+        let request = request.into_inner();
+        let name = request.pod.clone().unwrap_or_default().name;
+        self.log_requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let log = self.logs.get(&name).cloned();
+        let log =
+            log.ok_or_else(|| Status::unavailable("no agent of cluster eu-1 can be asked"))?;
+        Ok(Response::new(stream::iter(log.into_iter().map(Ok)).boxed()))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
+        let name = request.into_inner().object.unwrap_or_default().name;
+        Ok(Response::new(self.events.get(&name).cloned().unwrap_or_default()))
     }
 }

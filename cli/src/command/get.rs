@@ -1,17 +1,28 @@
-//! `vitals get`: entities and their health, now.
+//! `vitals get`: entities and their health, now; or one object, as its API server has it.
 
-use vitals_proto::v1::{Entity, ListEntitiesResponse};
+use vitals_proto::v1::{Entity, GetObjectRequest, GetObjectResponse, ListEntitiesResponse};
 
 use super::Outcome;
+use super::drill;
 use super::entity_filter::FilterArgs;
 use crate::args::{Format, HubArgs};
 use crate::hub::Hub;
 use crate::output::{Output, Style};
+use crate::reference::NamedObject;
 use crate::table::{Cell, Column, Table};
 use crate::{Error, progress, text};
 
+const EXAMPLES: &str = "Examples:
+  vitals get                                   all entities
+  vitals get --status degraded --exit-code     those that fail; exit code 3 if there is one
+  vitals get -o yaml deploy/checkout -n shop   an object, as its API server has it
+
+An object comes without metadata.managedFields, values of environment variables and what was last applied; Secrets and
+ConfigMaps never come. An agent gives objects only where it was started with --allow-raw-objects; `vitals up` does that.";
+
 /// What to get.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     filter: FilterArgs,
@@ -22,6 +33,9 @@ pub struct Args {
 
 pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
     let Args { filter, exit_code } = args;
+    if let Some(object) = filter.object()? {
+        return object_of_cluster(object, hub, output).await;
+    }
     let (hub, filter) = (Hub::new(hub)?, filter.filter()?);
     let refs = filter.refs.clone();
     let entities = progress::during(output, "asking the hub", hub.list_entities(filter)).await?;
@@ -43,6 +57,36 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
     let unhealthy = |entity: &Entity| text::is_unhealthy(text::status_of(entity.verdict.as_ref()));
     let tell = exit_code && entities.iter().any(unhealthy);
     Ok(if tell { Outcome::Unhealthy } else { Outcome::Fine })
+}
+
+/// One object, as its API server has it.
+async fn object_of_cluster(
+    object: NamedObject,
+    hub: &HubArgs,
+    output: &mut Output,
+) -> Result<Outcome, Error> {
+    if output.format == Format::Table {
+        return Err(Error::Usage(format!(
+            "{}/{} is an object, which has no row: say -o yaml or -o json to see it as its API server has it, or \
+             `vitals tree` for its health",
+            object.kind, object.name
+        )));
+    }
+    let hub = Hub::new(hub)?;
+    let asking = async {
+        let object = Some(object.resolve(&hub).await?);
+        let answer = hub.objects().get_object(GetObjectRequest { object }).await;
+        answer.map_err(|status| drill::error(&hub, status))
+    };
+    let answer = progress::during(output, "asking the cluster", asking).await?;
+    let GetObjectResponse { json, left_out } = answer.into_inner();
+    let value: serde_json::Value = serde_json::from_slice(&json)
+        .map_err(|error| Error::Answer(format!("the object is no JSON: {error}")))?;
+    output.value(&value)?;
+    if !left_out.is_empty() {
+        output.note(&format!("left out by the agent: {}", text::clean(&left_out.join(", "))));
+    }
+    Ok(Outcome::Fine)
 }
 
 /// One row per entity; also what `watch` shows.

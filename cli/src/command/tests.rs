@@ -14,29 +14,29 @@ use crate::output::Size;
 use crate::output::testing::{self, NOW_UNIX_MS};
 
 /// What a run of `vitals …` wrote, and how it ended.
-struct Ran {
-    data: String,
-    notes: String,
-    ended: String,
+pub(super) struct Ran {
+    pub(super) data: String,
+    pub(super) notes: String,
+    pub(super) ended: String,
 }
 
 impl Ran {
-    fn is(&self, outcome: Outcome) -> &Self {
+    pub(super) fn is(&self, outcome: Outcome) -> &Self {
         assert_eq!(self.ended, format!("{outcome:?}"), "{}", self.notes);
         self
     }
 
-    fn wrote(&self, data: Expect) {
+    pub(super) fn wrote(&self, data: Expect) {
         data.assert_eq(&self.data);
     }
 }
 
-async fn run(hub: &HubArgs, line: &str) -> Ran {
+pub(super) async fn run(hub: &HubArgs, line: &str) -> Ran {
     run_at(100, hub, line).await
 }
 
 /// On a terminal of so many columns.
-async fn run_at(columns: usize, hub: &HubArgs, line: &str) -> Ran {
+pub(super) async fn run_at(columns: usize, hub: &HubArgs, line: &str) -> Ran {
     let args = Args::try_parse_from(std::iter::once("vitals").chain(line.split(' '))).unwrap();
     let (mut output, data, notes) = testing::output(args.global.output.unwrap_or_default());
     output.terminal = Some(Size { columns, lines: 40 });
@@ -50,11 +50,11 @@ async fn run_at(columns: usize, hub: &HubArgs, line: &str) -> Ran {
     Ran { data: data.text(), notes: notes.text(), ended }
 }
 
-fn ago(seconds: i64) -> Option<Timestamp> {
+pub(super) fn ago(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds: NOW_UNIX_MS / 1_000 - seconds, nanos: 0 })
 }
 
-fn object(kind: &str, name: &str) -> ObjectRef {
+pub(super) fn object(kind: &str, name: &str) -> ObjectRef {
     ObjectRef {
         cluster: "eu-1".into(),
         kind: kind.into(),
@@ -137,7 +137,7 @@ fn degraded(name: &str) -> Entity {
     entity
 }
 
-fn hub() -> FakeHub {
+pub(super) fn hub() -> FakeHub {
     let entities = vec![healthy("cart"), degraded("pay"), healthy("shop")];
     FakeHub { entities, ..FakeHub::default() }
 }
