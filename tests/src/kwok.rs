@@ -1,7 +1,8 @@
 //! kwok plays the kubelets of nodes that do not exist.
 //!
 //! It makes each node ready and renews its lease, runs each pod that is scheduled to such a node (phase
-//! `Running`, all containers ready), completes the pods of Jobs, and removes pods that are being deleted.
+//! `Running`, all containers ready), completes the pods of Jobs, and removes pods that are being deleted. All containers have
+//! one log of a few lines, to which nothing is added ([`Kubelet`](crate::Kubelet) has one that a test writes).
 //!
 //! **A test that writes a status itself** must keep kwok from writing over it. A pod or node with the
 //! annotation [`PINNED`] is left as it is, except that a pod's deletion is still carried out and a node's
@@ -12,11 +13,15 @@
 //! 10 s: after the controller-manager's grace period the node's conditions become `Unknown`. The flags
 //! `--node-monitor-grace-period=15s --node-monitor-period=1s` make that 15 s instead of 50.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use serde_json::json;
+
+use crate::folder::Folder;
 
 /// The annotation that keeps kwok from writing a pod's or node's status. Its value does not matter.
 pub const PINNED: &str = "testbed.vitals.dev/pinned";
@@ -43,6 +48,25 @@ pub(crate) fn without_pinned(stage: &str) -> Result<String> {
     let key = format!("'.metadata.annotations[\"{PINNED}\"]'");
     let unless = format!("{SELECTOR}    - key: {key}\n      operator: 'DoesNotExist'\n");
     Ok(stage.replace(SELECTOR, &unless))
+}
+
+/// What every container wrote, in the format of CRI.
+const LOG: &str = "\
+2026-01-01T00:00:00.000000000Z stdout F starting
+2026-01-01T00:00:01.000000000Z stdout F listening on :8080
+2026-01-01T00:00:02.000000000Z stderr F nothing runs here: kwok plays this pod, and says so in the log of each
+";
+
+/// Writes the log, and what tells kwok of it, to files of the cluster.
+pub(crate) fn write_logs(folder: &Folder) -> Result<PathBuf> {
+    let log = folder.write("container.log", LOG)?;
+    let config = json!({
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": { "name": "testbed" },
+        "spec": { "logs": [{ "logsFile": log }] },
+    });
+    folder.write("kwok-logs.yaml", config.to_string())
 }
 
 /// Creates nodes `node-0`, `node-1`, … that kwok will play.

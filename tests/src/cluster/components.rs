@@ -71,7 +71,10 @@ impl Parts {
     }
 
     pub(super) async fn start_kwok(&self, folder: &Folder) -> Result<()> {
-        let process = kwok(&self.ports, &self.files).await?.start(folder.path()).await?;
+        let logs = kwok::write_logs(folder)?;
+        let program = kwok(&self.ports, &self.files).await?;
+        let program = program.arg(format!("--config={}", logs.display()));
+        let process = program.start(folder.path()).await?;
         self.kwok.set(process).ok().context("started twice")
     }
 
@@ -226,6 +229,11 @@ async fn kwok(ports: &Ports, files: &Files) -> Result<Program> {
     Ok(program
         .arg(format!("--kubeconfig={}", files.kubeconfig.display()))
         .arg(format!("--server-address={}", ports.kwok.address()))
+        // Where the API server finds it: it serves the logs of the pods.
+        .arg(format!("--node-ip={}", ports.kwok.address().ip()))
+        .arg(format!("--node-port={}", ports.kwok.number()))
+        .arg(format!("--tls-cert-file={}", files.server.certificate.display()))
+        .arg(format!("--tls-private-key-file={}", files.server.key.display()))
         .args(kwok::flags())
         .args(stages.iter().map(|stage| format!("--config={}", stage.display()))))
 }
