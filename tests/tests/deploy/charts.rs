@@ -20,9 +20,6 @@ const NAMESPACE: &str = "vitals";
 /// Writes files anew instead of comparing them.
 const UPDATE: &str = "VITALS_UPDATE_MANIFESTS";
 
-/// Of agents that answer drill-down; older ones do not read them, and answer none.
-const DRILL_DOWN: [&str; 2] = ["VITALS_ALLOW_LOGS", "VITALS_ALLOW_RAW_OBJECTS"];
-
 #[test]
 fn charts_are_clean_with_all_values() {
     cluster_test(async {
@@ -206,10 +203,7 @@ fn flags(command: &Command, env: &Value) -> Result<Vec<String>> {
         if !name.starts_with("VITALS_") {
             continue;
         }
-        let Some(flag) = by_variable.get(name) else {
-            ensure!(DRILL_DOWN.contains(&name), "nobody reads {name}");
-            continue;
-        };
+        let flag = by_variable.get(name).with_context(|| format!("nobody reads {name}"))?;
         let long = flag.get_long().context("a flag")?;
         match variable["value"].as_str() {
             Some("true") if !flag.get_action().takes_values() => flags.push(format!("--{long}")),

@@ -13,7 +13,7 @@ use vitals_proto::v1::KindState;
 use vitals_tests::fleet::Fleet;
 use vitals_tests::{Cluster, Folder, Nats, cluster_test, objects, wait_for};
 
-use crate::helm::{CHARTS, Release, deploy, values_of};
+use crate::helm::{CHARTS, Release, deploy, helm, path, values_of};
 use crate::rights::{self, Right};
 
 const SOON: Duration = Duration::from_secs(90);
@@ -53,6 +53,45 @@ fn what_is_applied_twice_does_not_change() {
                     ensure!(is_same, "{run} of {chart} {number}: {diff:?}");
                 }
             }
+        }
+        Ok(())
+    }));
+}
+
+/// As the README says it: installed, again, and gone with all that belonged to it.
+#[test]
+fn helm_installs_upgrades_and_uninstalls() {
+    cluster_test(Box::pin(async {
+        let cluster = Cluster::shared("deploy").await?;
+        let kubeconfig = cluster.kubeconfig().display().to_string();
+        for (chart, notes) in [("vitals-hub", "serves gRPC"), ("vitals-agent", "agent of ci")] {
+            let namespace = objects::namespace(&cluster.client().await?, "helm").await?;
+            let run = async |arguments: &[&str]| {
+                let places = ["--kubeconfig", &kubeconfig, "--namespace", &namespace];
+                let arguments = [arguments, &places].concat();
+                let ran =
+                    helm(&arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()).await?;
+                ensure!(ran.status.success(), "{ran:?}");
+                anyhow::Ok(ran.stdout)
+            };
+            let path = path(chart);
+            let install = ["upgrade", "--install", chart, &path];
+            let set: &[&str] =
+                if chart == "vitals-agent" { &["--set", "clusterName=ci"] } else { &[] };
+            for _ in 0..2 {
+                let said = run(&[&install, set].concat()).await?;
+                ensure!(said.contains("STATUS: deployed") && said.contains(notes), "{said}");
+            }
+            run(&["uninstall", chart, "--wait"]).await?;
+            let kinds = "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,\
+                         clusterrolebindings,poddisruptionbudgets,networkpolicies";
+            let label = format!("app.kubernetes.io/name={chart}");
+            let left = ["-n", &namespace, "get", kinds, "-l", &label, "-o", "name"];
+            let left = cluster.kubectl(&left).await?.stdout;
+            // What other tests installed on the cluster is called after their namespaces.
+            let is_ours = |line: &&str| !line.contains("clusterrole") || line.contains(&namespace);
+            let ours: Vec<&str> = left.lines().filter(is_ours).collect();
+            ensure!(ours.is_empty(), "{ours:?}");
         }
         Ok(())
     }));

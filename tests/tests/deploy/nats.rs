@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use vitals_hub::streams::{StreamArgs, Streams};
 use vitals_proto::identity::{KeyParts, ObjectKey};
 use vitals_proto::kind::Kind;
+use vitals_proto::v1::GetObjectRequest;
 use vitals_proto::{MAGIC, subject};
 use vitals_tests::fleet::Fleet;
 use vitals_tests::{Cluster, Folder, Nats, Program, cluster_test, objects, test, tools, wait_for};
@@ -452,7 +453,8 @@ fn a_hub_and_an_agent_need_no_more_and_what_is_forged_is_repaired() {
             let mut fleet = Fleet::start_hub(nats, &["--nats", &of_hub]).await?;
             let flags =
                 [["--nats", &of_agent], ["--cluster-name", "east"], ["--lease-namespace", &home]];
-            fleet.start_agent("east", &cluster, &flags.concat()).await?;
+            let flags = [&flags.concat()[..], &["--allow-raw-objects"]].concat();
+            fleet.start_agent("east", &cluster, &flags).await?;
             fleet.wait_fresh("east").await?;
             objects::wait_available(&client, &home, "app-0", SOON).await?;
 
@@ -462,6 +464,12 @@ fn a_hub_and_an_agent_need_no_more_and_what_is_forged_is_repaired() {
                 namespace: &home,
                 name: "app-0",
             })?;
+            // Asked by the hub, answered by the agent.
+            let asked = GetObjectRequest { object: Some(key.to_ref()) };
+            let given = fleet.hub()?.objects().get_object(asked).await?.into_inner();
+            let given: Value = serde_json::from_slice(&given.json)?;
+            ensure!(given["metadata"]["name"] == "app-0", "{given}");
+
             let (victim, mine) = (subject::object(&key), "vitals.v1.object.west.pods.shop.a");
             let objects = jetstream::new(hub.client.clone()).get_stream("VITALS_OBJECTS").await?;
             let before = objects.get_last_raw_message_by_subject(&victim).await?;
