@@ -32,7 +32,7 @@ use vitals_runtime::tasks::Tasks;
 
 pub use item::{Batch, LostReason, Message, Operation, ReadItem, SnapshotReason};
 pub use metrics::{Metrics, ReasonLabels};
-pub use once::{Contents, read_all};
+pub use once::{Contents, read_all, read_each};
 
 use attach::{Attached, Begin};
 use history::{Found, Mark};

@@ -55,7 +55,7 @@ pub(super) async fn attach(
         Begin::Snapshot(_) => DeliverPolicy::All,
         Begin::Resume(mark) => DeliverPolicy::ByStartSequence { start_sequence: mark.sequence + 1 },
     };
-    let pull = Pull::attach(context, stream, deliver_policy).await.map_err(refused)?;
+    let pull = Pull::attach(context, stream, "", deliver_policy).await.map_err(refused)?;
     // The consumer belongs to the stream that was there when it was made: it must be the one decided upon. A
     // store is put back only while the server is down, which also ends the connection and this attempt.
     let found_now = find(context, stream).await?;

@@ -73,10 +73,11 @@ pub(super) enum Arrived {
 }
 
 impl Pull {
-    /// Makes the consumer. Nothing is asked for yet.
+    /// Makes the consumer, of all subjects where the filter is empty. Nothing is asked for yet.
     pub(super) async fn attach(
         context: &jetstream::Context,
         stream: &str,
+        filter_subject: &str,
         deliver_policy: DeliverPolicy,
     ) -> Result<Self, AttachError> {
         let client = context.client();
@@ -85,6 +86,7 @@ impl Pull {
         let subscriber = client.subscribe(inbox.clone()).await?;
         let config = pull::Config {
             description: Some("Vitals hub: reads the stream".to_owned()),
+            filter_subject: filter_subject.to_owned(),
             deliver_policy,
             ack_policy: AckPolicy::None,
             replay_policy: ReplayPolicy::Instant,
