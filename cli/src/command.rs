@@ -15,6 +15,7 @@ mod events;
 mod explain;
 mod get;
 mod logs;
+mod history;
 mod screen;
 mod tree;
 mod up;
@@ -42,6 +43,9 @@ pub enum Command {
     /// Show the events of an object, or of all objects of an entity
     Events(events::Args),
     /// Show the clusters, and how well each is seen
+    /// Show what was told of the health of an entity: when it changed, how long it lasted, where and why
+    History(history::Args),
+    /// Show the clusters, and how well each is seen; label them, forget those that are gone
     Clusters(clusters::Args),
     /// Say the health of the objects in manifests, offline
     Check(check::Args),
@@ -77,6 +81,7 @@ impl Command {
             Self::Why(args) => why::run(args, hub, output).await,
             Self::Logs(args) => Box::pin(logs::run(args, hub, output)).await,
             Self::Events(args) => Box::pin(events::run(args, hub, output)).await,
+            Self::History(args) => history::run(args, hub, output).await,
             Self::Clusters(args) => clusters::run(args, hub, output).await,
             Self::Check(args) => check::run(args, output),
             Self::Verify(args) => verify::run(args, hub, output).await,

@@ -28,8 +28,9 @@ macro_rules! described {
 }
 
 described! {
-    Entity, ExplainObjectResponse, Facts, GetEntityTreeResponse, HeldObjectState, ListClustersResponse,
-    ListEntitiesResponse, ListEventsResponse, ObjectHealth, ObjectRef, WatchEntitiesResponse,
+    Entity, ExplainObjectResponse, Facts, ForgetClusterResponse, GetEntityTreeResponse, HeldObjectState,
+    ListClustersResponse, ListEntitiesResponse, ListEventsResponse, ListTransitionsResponse, ObjectHealth, ObjectRef,
+    SetClusterLabelsResponse, WatchEntitiesResponse,
 }
 
 static POOL: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorError>> =

@@ -27,6 +27,9 @@ pub(crate) fn answer(hub: &Hub, query: Query, now: Time) {
         Query::Explain { object, answer } => {
             drop(answer.send(hub.picture().explain(hub.store(), &object)));
         }
+        Query::Forgetting { cluster, answer } => {
+            drop(answer.send(hub.forgetting(&cluster, now)));
+        }
         Query::Objects { page, answer } => drop(answer.send(objects(hub, &page, now))),
     }
 }

@@ -1,13 +1,16 @@
 //! The flags of a hub.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
 use vitals_hub_core::picture::{Clusters, PictureConfig};
+use vitals_proto::identity::ClusterName;
 use vitals_runtime::logging::LogArgs;
 use vitals_runtime::nats::NatsArgs;
 
+use crate::cluster_records::{LabelPatch, file};
 use crate::serve::SecurityArgs;
 use crate::serve::limits::Limits;
 use crate::streams::StreamArgs;
@@ -22,6 +25,8 @@ Examples:
         --tls-cert tls.crt --tls-key tls.key --token-file token
   With the definitions of a Backstage catalog:
     vitals-hub --definitions catalog/
+  With labels of its clusters (YAML: `eu-1: {environment: prod, region: eu}`):
+    vitals-hub --cluster-labels clusters.yaml
   With the objects of two clusters in a stream of their own:
     vitals-hub --objects-stream 'EU=vitals.v1.object.eu-1.>,vitals.v1.heartbeat.eu-1.>,\
 vitals.v1.object.eu-2.>,vitals.v1.heartbeat.eu-2.>;US=vitals.v1.object.us-1.>,vitals.v1.heartbeat.us-1.>'
@@ -67,6 +72,9 @@ pub struct Args {
     /// Keep workloads of one name in several clusters apart: each cluster's that nothing claims is an entity of its own
     #[arg(long, env = "VITALS_CLUSTERS_APART", help_heading = "Entities")]
     pub clusters_apart: bool,
+    /// File of labels of clusters: a map from each cluster to its labels, such as `eu-1: {environment: prod}`; set at start
+    #[arg(long, env = "VITALS_CLUSTER_LABELS", value_name = "FILE", help_heading = "Clusters")]
+    pub cluster_labels: Option<PathBuf>,
     /// How to log.
     #[command(flatten, next_help_heading = "Logs")]
     pub log: LogArgs,
@@ -77,6 +85,11 @@ impl Args {
     pub(crate) fn picture(&self) -> PictureConfig {
         let derived = if self.clusters_apart { Clusters::Apart } else { Clusters::Combined };
         PictureConfig { derived }
+    }
+
+    /// What the file of cluster labels says.
+    pub(crate) fn labels(&self) -> Result<BTreeMap<ClusterName, LabelPatch>, file::Error> {
+        self.cluster_labels.as_deref().map_or_else(|| Ok(BTreeMap::new()), file::read)
     }
 }
 

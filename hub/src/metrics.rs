@@ -120,6 +120,25 @@ impl ServeMetrics {
     }
 }
 
+/// Figures of telling. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct TellMetrics {
+    /// 1 while this replica tells.
+    pub leads: Gauge,
+    /// Transitions that it told.
+    pub told: Counter,
+}
+
+impl TellMetrics {
+    /// Shows them.
+    pub fn register(&self, registry: &mut Registry) {
+        let Self { leads, told } = self;
+        let hub = registry.sub_registry_with_prefix("vitals_hub");
+        hub.register("tells", "1 while this replica tells transitions, else 0", leads.clone());
+        hub.register("told", "Transitions that this replica told", told.clone());
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
@@ -326,6 +345,7 @@ mod tests {
         let mut registry = Registry::default();
         ServeMetrics::default().register(&mut registry);
         CoreMetrics::default().register(&mut registry);
+        TellMetrics::default().register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let mut names: Vec<_> =

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 pub use vitals_hub_core::MayResume;
-use vitals_proto::identity::{EntityRef, ObjectKey};
+use vitals_hub_core::{Forgetting, NotForgettable};
+use vitals_proto::identity::{ClusterName, EntityRef, ObjectKey};
 use vitals_proto::v1;
 
 use crate::view::Moment;
@@ -41,6 +42,13 @@ pub enum Query {
         object: ObjectKey,
         /// Where to.
         answer: oneshot::Sender<Option<v1::ExplainObjectResponse>>,
+    },
+    /// How a cluster would be forgotten.
+    Forgetting {
+        /// Which.
+        cluster: ClusterName,
+        /// Where to.
+        answer: oneshot::Sender<Result<Forgetting, NotForgettable>>,
     },
     /// Objects as they are held, in order.
     Objects {

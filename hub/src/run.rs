@@ -7,6 +7,7 @@
 //! Time: a message counts at the broker's time of it; everything else at the [`BrokerClock`]'s.
 
 mod known;
+mod said;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,23 +17,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use vitals_hub_core::hub::{self, Effect, Hub, Input};
-use vitals_hub_core::picture::{self, EntityChange};
-use vitals_hub_core::telling::Judged;
 use vitals_hub_core::{StreamName, Time};
-use vitals_proto::identity::EntityRef;
 use vitals_proto::v1;
 use vitals_runtime::http::Readiness;
 
 use crate::answer;
 use crate::clock::BrokerClock;
+use crate::kv_clusters;
 use crate::kv_definitions::DefinitionsRead;
 use crate::metrics::CoreMetrics;
 use crate::query::Query;
 use crate::read::{Batch, Message, ReadItem};
 use crate::repair::{Ask, Asked};
-use crate::serve::Clusters;
-use crate::tell::{self, Verdicts};
-use crate::view::{Change, Moment, Outcome, View};
+use crate::serve::{Clusters, Said};
+use crate::tell::Verdicts;
+use crate::view::{Moment, View};
 use known::Known;
 
 /// Between two ticks: so much later, at most, is a silence noticed.
@@ -52,6 +51,8 @@ enum Event {
     Read(Batch),
     /// The definitions are other ones now.
     Defined(DefinitionsRead),
+    /// Operators say something else of clusters.
+    Described,
     /// An agent was asked for repair.
     Repaired(Asked),
     /// Somebody asks.
@@ -69,6 +70,8 @@ pub struct Inputs {
     pub batches: mpsc::Receiver<Batch>,
     /// What is read of the definitions.
     pub definitions: mpsc::Receiver<DefinitionsRead>,
+    /// What operators say of clusters. The first of it is applied before any message of the streams.
+    pub records: watch::Receiver<kv_clusters::Read>,
     /// What became of requests for repair.
     pub repaired: mpsc::Receiver<Asked>,
     /// Questions.
@@ -99,6 +102,8 @@ pub struct Loop {
     clock: BrokerClock,
     outputs: Outputs,
     definitions: Known,
+    /// Operators said something of clusters since it was last settled.
+    is_described: bool,
     /// Questions to be answered when all is settled.
     queries: VecDeque<Query>,
 }
@@ -111,7 +116,8 @@ pub struct Unfed;
 impl Loop {
     /// Around a core that has read nothing.
     pub fn new(hub: Hub, clock: BrokerClock, outputs: Outputs) -> Self {
-        Self { hub, clock, outputs, definitions: Known::default(), queries: VecDeque::new() }
+        let (definitions, queries) = (Known::default(), VecDeque::new());
+        Self { hub, clock, outputs, definitions, is_described: false, queries }
     }
 
     /// Runs until shutdown.
@@ -122,6 +128,7 @@ impl Loop {
     ) -> Result<(), Unfed> {
         let mut ticks = tokio::time::interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.describe(&mut inputs);
         loop {
             let recheck_at = self.recheck_at();
             let event = tokio::select! {
@@ -131,6 +138,7 @@ impl Loop {
                 () = sleep_until(recheck_at) => Event::Tick,
                 Some(asked) = inputs.repaired.recv() => Event::Repaired(asked),
                 Some(definitions) = inputs.definitions.recv() => Event::Defined(definitions),
+                Ok(()) = inputs.records.changed() => Event::Described,
                 batch = inputs.batches.recv() => Event::Read(batch.ok_or(Unfed)?),
                 () = std::future::ready(()), if !self.queries.is_empty() => Event::Again,
                 Some(query) = inputs.queries.recv() => Event::Query(query),
@@ -145,6 +153,9 @@ impl Loop {
 
     /// Takes an event, and those that wait behind it.
     fn take_all(&mut self, first: Event, inputs: &mut Inputs) {
+        if matches!(first, Event::Described) {
+            self.describe(inputs);
+        }
         let mut items = self.take(first);
         while items < ITEMS_PER_SETTLE_MAX
             && let Ok(batch) = inputs.batches.try_recv()
@@ -184,7 +195,7 @@ impl Loop {
                 self.queries.push_back(query);
                 1
             }
-            Event::Tick | Event::Again => 1,
+            Event::Tick | Event::Again | Event::Described => 1,
         }
     }
 
@@ -226,6 +237,17 @@ impl Loop {
         }
     }
 
+    /// Tells the core what operators say of clusters now.
+    fn describe(&mut self, inputs: &mut Inputs) {
+        let read = inputs.records.borrow_and_update().clone();
+        if let Some(records) = read {
+            let now = self.now();
+            let revision = records.revision;
+            self.hub.apply(Input::Clusters { records: records.for_core(), revision }, now);
+            self.is_described = true;
+        }
+    }
+
     fn repaired(&mut self, asked: &Asked) {
         let Asked { cluster, scope, bucket, answer } = asked;
         let bucket = *bucket;
@@ -244,14 +266,18 @@ impl Loop {
         let position = self.position();
         let mut changes = Vec::new();
         let mut verdicts = Vec::new();
-        let mut clusters_changed = is_tick;
+        let mut clusters_changed = is_tick || std::mem::take(&mut self.is_described);
         for effect in effects {
             match effect {
                 Effect::Entity(change) => {
-                    verdicts.extend(verdict(&change, &position, now));
-                    changes.push(seen(change));
+                    verdicts.extend(said::verdict(&change, &position, now));
+                    changes.push(said::seen(change));
                 }
                 Effect::Cluster(_) => clusters_changed = true,
+                Effect::ClusterForgotten { cluster, objects } => {
+                    tracing::info!(%cluster, objects, "cluster forgotten, as an operator said");
+                    clusters_changed = true;
+                }
                 Effect::AskRepair { cluster, request } => self.ask_repair(Ask { cluster, request }),
                 Effect::ScopesOverlap { cluster, scopes: [one, other], object } => {
                     tracing::warn!(
@@ -318,7 +344,9 @@ impl Loop {
         if !self.hub.is_ready() {
             return;
         }
-        let clusters = Clusters::Read(Arc::new(self.hub.clusters(now)));
+        let clusters = self.hub.clusters(now);
+        let revision = self.hub.position().clusters_revision;
+        let clusters = Clusters::Read(Arc::new(Said { clusters, revision }));
         self.outputs.clusters.send_if_modified(|said| {
             let is_new = *said != clusters;
             if is_new {
@@ -351,38 +379,6 @@ impl Loop {
         let at = self.hub.recheck_at()?;
         Some(Instant::now() + at.since(self.now()))
     }
-}
-
-/// What is to be told of a change: the verdict over all clusters, or `None` where that holds no more and nothing is to be told.
-/// Handed over also where it is the same as before, since the one before may not have been told: the teller knows.
-fn verdict(
-    change: &EntityChange,
-    position: &v1::Position,
-    now: Time,
-) -> Option<(EntityRef, Option<Box<Judged>>)> {
-    let judged = match &change.outcome {
-        picture::Outcome::Changed { state, verdict: _ } => {
-            let verdict = state.verdict.clone().filter(|_| tell::is_told(state));
-            verdict.map(|verdict| {
-                let at = verdict.since.as_ref().map_or(now, Time::from_wire);
-                Box::new(Judged { verdict, at, position: position.clone() })
-            })
-        }
-        picture::Outcome::Removed => None,
-        picture::Outcome::Touched => return None,
-    };
-    Some((change.entity.clone(), judged))
-}
-
-/// A change as the view takes it.
-fn seen(change: EntityChange) -> Change {
-    let EntityChange { entity, touched, outcome } = change;
-    let outcome = match outcome {
-        picture::Outcome::Changed { state, verdict: _ } => Outcome::Changed(state),
-        picture::Outcome::Touched => Outcome::Touched,
-        picture::Outcome::Removed => Outcome::Removed,
-    };
-    Change { entity, touched, outcome }
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use vitals_hub_core::Settings;
+use vitals_hub_core::{ClusterRecord, Settings};
 use vitals_proto::digest::{Digest, Place, Sums};
-use vitals_proto::identity::{KeyParts, ObjectKey};
+use vitals_proto::identity::{ClusterName, KeyParts, ObjectKey};
 use vitals_proto::kind::Kind;
 use vitals_proto::rule::Rules;
 use vitals_proto::{FORMAT, limits, subject, v1};
 
 use super::*;
+use crate::cluster_records::{Kept, Records};
 use crate::query::{Desk, HeldObjects, MayResume, ObjectFilter, ObjectPage, TreeRoot};
 use crate::read::{LostReason, Operation, SnapshotReason};
 use crate::tell::Word;
@@ -24,6 +25,7 @@ const BROKER_AT: Time = Time::from_unix_s(1_764_000_000);
 struct Fixture {
     batches: mpsc::Sender<Batch>,
     definitions: mpsc::Sender<DefinitionsRead>,
+    records: watch::Sender<kv_clusters::Read>,
     desk: Desk,
     asks: mpsc::Receiver<Ask>,
     words: mpsc::Receiver<Word>,
@@ -64,12 +66,20 @@ impl Fixture {
         let mut clock = BrokerClock::new(began, ours);
         clock.observe(began, BROKER_AT);
         let core = Loop::new(hub, clock, outputs);
-        let inputs = Inputs { batches: batches_in, definitions: definitions_in, repaired, queries };
+        let (records, records_in) = watch::channel(None);
+        let inputs = Inputs {
+            batches: batches_in,
+            definitions: definitions_in,
+            records: records_in,
+            repaired,
+            queries,
+        };
         let stopping = CancellationToken::new();
         let running = core.run(inputs, stopping.clone());
         let fixture = Self {
             batches,
             definitions,
+            records,
             desk,
             asks,
             words,
@@ -198,10 +208,10 @@ impl Fixture {
     }
 
     fn freshness(&self) -> v1::FreshnessState {
-        let Clusters::Read(clusters) = &*self.clusters.borrow() else {
+        let Clusters::Read(said) = &*self.clusters.borrow() else {
             return v1::FreshnessState::Unspecified;
         };
-        let cluster = clusters.first().and_then(|cluster| cluster.freshness.as_ref());
+        let cluster = said.clusters.first().and_then(|cluster| cluster.freshness.as_ref());
         cluster.map_or(v1::FreshnessState::Unspecified, v1::Freshness::state)
     }
 
@@ -305,6 +315,45 @@ async fn a_hub_whose_clock_is_wrong_marks_nobody_lost_and_a_silent_agent_is() {
         fixture.until("lost", |it| it.freshness() == v1::FreshnessState::AgentLost).await;
         assert!(began.elapsed() <= limits::SILENCE_MAX, "{:?}", began.elapsed());
         assert_eq!(fixture.status("web"), Some(v1::HealthStatus::Unknown));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_operators_say_of_clusters_is_shown_and_what_they_forget_is_gone() {
+    with_loop(async |fixture| {
+        fixture.begin().await;
+        fixture.deployment("web", 3).await;
+        fixture.beat_for(Duration::from_secs(12)).await;
+        let cluster = "eu-1".parse().unwrap();
+        let labels = BTreeMap::from([("environment".to_owned(), "prod".to_owned())]);
+        let record = ClusterRecord { labels: labels.clone(), forgotten: None };
+        let describe = |revision, record| {
+            let kept = [(ClusterName::clone(&cluster), Kept { record, purged: false })].into();
+            fixture.records.send_replace(Some(Arc::new(Records { revision, kept })));
+        };
+        let said = || match &*fixture.clusters.borrow() {
+            Clusters::Read(said) => (**said).clone(),
+            Clusters::Unread => panic!("not read"),
+        };
+        describe(3, record.clone());
+        fixture.until("shown", |_| said().revision == 3).await;
+        assert_eq!(said().clusters[0].labels, labels);
+        let web = "workload:shop/web".parse().unwrap();
+        assert_eq!(fixture.view.entity(&web).unwrap().clusters[0].labels, labels);
+        let forgetting = async || {
+            let cluster = cluster.clone();
+            let ask = |answer| Query::Forgetting { cluster, answer };
+            fixture.desk.ask(ask).await.unwrap().unwrap()
+        };
+        assert!(forgetting().await.alive.is_some());
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        fixture.read(vec![ReadItem::Idle { as_of: BROKER_AT }]).await;
+        let forgetting = forgetting().await;
+        assert_eq!((forgetting.alive, forgetting.objects), (None, 1));
+        describe(4, ClusterRecord { forgotten: Some(forgetting.forgotten), ..record });
+        fixture.until("gone", |_| said().revision == 4).await;
+        assert!(said().clusters.is_empty() && fixture.view.entity(&web).is_none());
     })
     .await;
 }

@@ -16,6 +16,7 @@ mod entity;
 mod error;
 pub mod limits;
 mod object;
+mod operators;
 mod raw_watch;
 mod security;
 pub mod tls;
@@ -44,11 +45,13 @@ use vitals_proto::v1::object_service_server::ObjectServiceServer;
 use vitals_runtime::http::Readiness;
 use vitals_runtime::tasks::Tasks;
 
-pub use cluster::Clusters;
+pub use cluster::{Clusters, Said};
 pub use security::{Error as SecurityError, Security, SecurityArgs};
 
+use crate::cluster_records;
 use crate::definitions::Store;
 use crate::drill::DrillDown;
+use crate::history::History;
 use crate::watch::Shared;
 use accept::Acceptor;
 use connections::Deadlines;
@@ -102,6 +105,10 @@ pub struct Sources {
     pub definitions: Arc<dyn Store>,
     /// What agents are asked.
     pub drill: Arc<DrillDown>,
+    /// What operators say of clusters.
+    pub records: Arc<dyn cluster_records::Store>,
+    /// What was told.
+    pub history: Arc<dyn History>,
 }
 
 /// A server that listens, and does not yet serve.
@@ -132,7 +139,7 @@ impl Server {
     /// what was asked, and ends.
     pub fn serve(self, sources: Sources, tasks: &Tasks) {
         let stopping = tasks.stopping();
-        let Sources { shared, clusters, definitions, drill } = sources;
+        let Sources { shared, clusters, definitions, records, history, drill } = sources;
         let reporter = HealthReporter::new();
         let states = HealthService::from_health_reporter(reporter.clone());
         let readiness = shared.readiness.clone();
@@ -141,7 +148,7 @@ impl Server {
         let tls = security.tls(tasks);
         let gate = Gate::new(limits, shared.metrics.clone());
         let trees = Arc::new(Semaphore::new(TREES_MAX));
-        let entities = entity::Entities { shared: Arc::clone(&shared), trees };
+        let entities = entity::Entities { shared: Arc::clone(&shared), trees, history };
         let watches = Watches { shared: Arc::clone(&shared), gate: Arc::clone(&gate) };
         let entities = WithWatches { inner: EntityServiceServer::new(entities), watches };
         let health = HealthReader { states, gate: Arc::clone(&gate), stopping: stopping.clone() };
@@ -149,7 +156,13 @@ impl Server {
         let objects =
             object::Objects { shared: Arc::clone(&shared), drill, gate: Arc::clone(&gate) };
         let objects = ObjectServiceServer::new(objects);
-        let clusters = ClusterServiceServer::new(cluster::ClusterReader { clusters, gate });
+        let operators = operators::Operators {
+            shared: Arc::clone(&shared),
+            clusters: clusters.clone(),
+            records,
+        };
+        let clusters = cluster::ClusterReader { clusters, gate, operators };
+        let clusters = ClusterServiceServer::new(clusters);
         let catalog = CatalogServiceServer::new(catalog::Catalog { store: definitions });
         let auth = auth::AuthLayer { tokens: security.tokens, metrics: shared.metrics.clone() };
         let streams = limits.streams_per_connection.saturating_add(CALLS_PER_CONNECTION);

@@ -27,6 +27,7 @@ use vitals_runtime::tasks::{Lost, Supervisor};
 
 use super::*;
 use crate::definitions::{Definition, Listed, StoreError};
+use crate::history;
 use crate::metrics::ServeMetrics;
 use crate::query::{Desk, MayResume, Query};
 use crate::view::{Change, Moment, Outcome, View};
@@ -61,6 +62,20 @@ impl Store for Memory {
     }
 }
 
+/// Of `component:default/past` one transition was told, of all others none.
+#[derive(Debug)]
+struct Told;
+
+#[tonic::async_trait]
+impl History for Told {
+    async fn transitions(&self, asked: &history::Asked) -> Result<history::Page, history::Error> {
+        let ever = asked.entity.name() == "past";
+        let told = v1::HealthTransition { generation: asked.count as u64, ..Default::default() };
+        let transitions = if ever { vec![told] } else { Vec::new() };
+        Ok(history::Page { transitions, next: asked.before.map(|before| before - 1), ever })
+    }
+}
+
 /// A hub that is served, and fed by hand.
 pub(super) struct Hub {
     pub(super) address: SocketAddr,
@@ -81,6 +96,7 @@ impl Hub {
         let (desk, queries) = Desk::new();
         let (readiness, ready) = watch::channel(Readiness::Ready);
         let (clusters, reader) = watch::channel(Clusters::default());
+        let reader_of_records = reader.clone();
         let view = Arc::new(View::default());
         let metrics = ServeMetrics::default();
         let shared = Shared { view: Arc::clone(&view), desk, readiness: ready, metrics };
@@ -92,6 +108,8 @@ impl Hub {
             clusters: reader.clone(),
             definitions: Arc::new(Memory::default()),
             drill: drill(reader, &supervisor.tasks()).await,
+            records: operators::Operators::for_tests(reader_of_records).records,
+            history: Arc::new(Told),
         };
         server.serve(sources, &supervisor.tasks());
         let stopping = CancellationToken::new();
@@ -143,6 +161,9 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
             Query::Tree { answer, .. } => drop(answer.send(None)),
             Query::Explain { answer, .. } => drop(answer.send(None)),
             Query::Objects { answer, .. } => drop(answer.send(Default::default())),
+            Query::Forgetting { cluster, answer } => {
+                drop(answer.send(Err(vitals_hub_core::NotForgettable::Unknown(cluster))));
+            }
         }
     }
 }
@@ -203,6 +224,51 @@ async fn pages_hold_all_entities_in_order_and_none_twice() {
         }
     }
     assert_eq!(refs, ["a", "b", "c", "d", "e"]);
+}
+
+#[tokio::test]
+async fn an_entity_that_never_was_is_told_from_one_of_which_nothing_was_told() {
+    let hub = Hub::plain().await;
+    hub.say("present", 1);
+    let mut client = EntityServiceClient::new(hub.channel().await);
+    let at = |unix_s| Some(Time::from_unix_s(unix_s).to_wire());
+    let ask = |name: &str| v1::ListTransitionsRequest { r#ref: name.into(), ..Default::default() };
+    for (case, request, want) in [
+        ("nothing told yet", ask("present"), Ok((0, 0))),
+        ("gone, and told of", ask("past"), Ok((1, 100))),
+        (
+            "as many as asked",
+            v1::ListTransitionsRequest { page_size: 7, ..ask("past") },
+            Ok((1, 7)),
+        ),
+        (
+            "more than a page",
+            v1::ListTransitionsRequest { page_size: 9_999, ..ask("past") },
+            Ok((1, 1_000)),
+        ),
+        ("never was", ask("never"), Err(Code::NotFound)),
+        ("no reference", ask("a b"), Err(Code::InvalidArgument)),
+        (
+            "no token",
+            v1::ListTransitionsRequest { page_token: "x".into(), ..ask("past") },
+            Err(Code::InvalidArgument),
+        ),
+        (
+            "no time between",
+            v1::ListTransitionsRequest { since: at(2), until: at(2), ..ask("past") },
+            Err(Code::InvalidArgument),
+        ),
+    ] {
+        let answer = within(client.list_transitions(request)).await;
+        let got = answer.map(|answer| {
+            let transitions = answer.into_inner().transitions;
+            (transitions.len(), transitions.first().map_or(0, |it| it.generation))
+        });
+        assert_eq!(got.map_err(|status| status.code()), want, "{case}");
+    }
+    let paged = v1::ListTransitionsRequest { page_token: "9".into(), ..ask("past") };
+    let answer = within(client.list_transitions(paged)).await.unwrap().into_inner();
+    assert_eq!(answer.next_page_token, "8");
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 //!
 //! Ports are open before NATS answers, so that probes and clients are told what is missing instead of nothing.
 
+mod load;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,22 +15,24 @@ use async_nats::jetstream;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use vitals_hub_core::picture::PictureConfig;
 use vitals_hub_core::{Hub, Settings, StreamName, Time};
+use vitals_proto::identity::ClusterName;
 use vitals_proto::rule::Rules;
 use vitals_runtime::backoff::Backoff;
 use vitals_runtime::clock::SystemClock;
-use vitals_runtime::http::{self, Endpoints, Readiness};
+use vitals_runtime::http::{self, Endpoints, Readiness, Readiness::NotReady};
 use vitals_runtime::nats::{self, Connection, Connections, Identity};
 use vitals_runtime::tasks::Tasks;
 
 use crate::args::Args;
 use crate::clock::BrokerClock;
-use crate::definitions::{Store as _, StoreError, files};
+use crate::cluster_records::{LabelPatch, file};
 use crate::drill::{self, DrillDown};
+use crate::history::NatsHistory;
+use crate::kv_clusters::KvClusters;
 use crate::kv_definitions::KvDefinitions;
-use crate::metrics::{CoreMetrics, ServeMetrics};
+use crate::metrics::{CoreMetrics, ServeMetrics, TellMetrics};
 use crate::query::Desk;
 use crate::read;
 use crate::repair;
@@ -60,6 +65,9 @@ pub enum Error {
     /// The port of metrics and health cannot be served.
     #[error(transparent)]
     Http(#[from] http::Error),
+    /// The file of cluster labels cannot be used.
+    #[error(transparent)]
+    Labels(#[from] file::Error),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] nats::Error),
@@ -89,9 +97,18 @@ impl Started {
 
 /// Starts a hub in `tasks`, and returns when its ports are open. What goes wrong later ends the tasks with the error.
 pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
-    let picture = args.picture();
-    let Args { nats, streams, security, limits, http, definitions, clusters_apart: _, log: _ } =
-        args;
+    let (picture, labels) = (args.picture(), args.labels()?);
+    let Args {
+        nats,
+        streams,
+        security,
+        limits,
+        http,
+        definitions,
+        clusters_apart: _,
+        cluster_labels: _,
+        log: _,
+    } = args;
     let server = Server::listen(Security::new(security)?, limits.into()).await?;
     let http = http::Server::listen(http).await?;
     let (grpc, http_address) = (server.address(), http.address());
@@ -106,6 +123,8 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
     let view = Arc::new(View::default());
     let streams = Streams::new(&streams);
     let store = Arc::new(KvDefinitions::new(&connection, streams.entities.clone()));
+    let records = Arc::new(KvClusters::new(&connection, streams.clusters.clone()));
+    let history = Arc::new(NatsHistory::new(jetstream::new(connection.client().clone())));
     let shared = Arc::new(Shared {
         view: Arc::clone(&view),
         desk,
@@ -118,7 +137,14 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
         tasks.clone(),
         metrics.drill.clone(),
     );
-    let sources = Sources { shared, clusters: clusters_reader, definitions: store.clone(), drill };
+    let sources = Sources {
+        shared,
+        clusters: clusters_reader,
+        definitions: store.clone(),
+        records: records.clone(),
+        history,
+        drill,
+    };
     server.serve(sources, tasks);
     let readiness_now = ready.clone();
     let endpoints = Endpoints {
@@ -138,8 +164,10 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
         streams,
         store,
         files: definitions,
+        records,
+        labels,
         picture,
-        metrics: metrics.read,
+        metrics,
         asked,
         judged,
     };
@@ -152,6 +180,7 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
 struct Metrics {
     serve: ServeMetrics,
     core: CoreMetrics,
+    tell: TellMetrics,
     read: read::Metrics,
     drill: drill::Metrics,
 }
@@ -161,6 +190,7 @@ impl Metrics {
         let mut registry = Registry::default();
         self.serve.register(&mut registry);
         self.core.register(&mut registry);
+        self.tell.register(&mut registry);
         self.read.register(&mut registry);
         self.drill.register(&mut registry);
         let connections = Connections::default();
@@ -177,8 +207,10 @@ struct Boot {
     streams: Streams,
     store: Arc<KvDefinitions>,
     files: Vec<PathBuf>,
+    records: Arc<KvClusters>,
+    labels: BTreeMap<ClusterName, LabelPatch>,
     picture: PictureConfig,
-    metrics: read::Metrics,
+    metrics: Metrics,
     asked: mpsc::Receiver<repair::Ask>,
     judged: mpsc::Receiver<Word>,
 }
@@ -194,22 +226,55 @@ impl Boot {
             () = stopping.cancelled() => return Ok(()),
             found = self.until_streams(&outputs.readiness) => found?,
         }
-        let Self { tasks, connection, streams, store, files, picture, metrics, asked, judged } =
-            self;
+        let Self {
+            tasks,
+            connection,
+            streams,
+            store,
+            files,
+            records,
+            labels,
+            picture,
+            metrics,
+            asked,
+            judged,
+        } = self;
+        let mut described = records.watch(&tasks, &connection, &metrics.read);
+        if !labels.is_empty() {
+            tasks.spawn_finite(
+                "labels of clusters",
+                load::labels(labels, records, stopping.clone()),
+            );
+        }
+        // What is forgotten must be known before a message is read that it concerns.
+        let first = NotReady("it is reading what operators say of clusters".to_owned());
+        outputs.readiness.send_replace(first);
+        tokio::select! {
+            () = stopping.cancelled() => return Ok(()),
+            read = described.wait_for(Option::is_some) => if read.is_err() {
+                return Ok(());
+            }
+        }
         let names = streams.objects.iter().map(|stream| StreamName::from(stream.name.as_str()));
         let settings = Settings { rules: Rules::ALL, streams: names.collect() };
         let hub = Hub::with(settings, picture);
-        let batches = read::start(&tasks, &connection, streams.objects.clone(), &metrics);
-        let definitions = store.watch(&tasks, &connection, &metrics);
+        let batches = read::start(&tasks, &connection, streams.objects.clone(), &metrics.read);
+        let definitions = store.watch(&tasks, &connection, &metrics.read);
         let (answers, repaired) = mpsc::channel(ANSWERS_WAITING_MAX);
         let client = connection.client().clone();
         tasks.spawn("repair", repair::run(client.clone(), asked, answers, stopping.clone()));
-        tasks.spawn("telling", tell::run(jetstream::new(client), judged, stopping.clone()));
+        let state = read::start(&tasks, &connection, vec![streams.state.clone()], &metrics.read);
+        let telling = tell::Inputs { words: judged, state };
+        let telling = tell::run(jetstream::new(client), telling, metrics.tell, tasks.clone());
+        tasks.spawn("telling", telling);
         if !files.is_empty() {
-            tasks.spawn_finite("loading of definitions", load(files, store, stopping.clone()));
+            tasks.spawn_finite(
+                "loading of definitions",
+                load::definitions(files, store, stopping.clone()),
+            );
         }
         let clock = clock(&connection, &streams).await;
-        let inputs = Inputs { batches, definitions, repaired, queries };
+        let inputs = Inputs { batches, definitions, records: described, repaired, queries };
         Loop::new(hub, clock, outputs).run(inputs, stopping).await?;
         Ok(())
     }
@@ -281,44 +346,6 @@ enum BootError {
     Start(#[from] Error),
     #[error(transparent)]
     Unfed(#[from] crate::run::Unfed),
-}
-
-/// Loads definition files into NATS, and tries until it has.
-async fn load(
-    paths: Vec<PathBuf>,
-    store: Arc<KvDefinitions>,
-    stopping: CancellationToken,
-) -> Result<(), tokio::task::JoinError> {
-    let reading = tokio::task::spawn_blocking(move || {
-        let read = paths.iter().map(|path| files::read(path));
-        read.fold((Vec::new(), Vec::new()), |(mut all, mut problems), (more, wrong)| {
-            all.extend(more);
-            problems.extend(wrong);
-            (all, problems)
-        })
-    });
-    let (definitions, problems) = reading.await?;
-    for problem in &problems {
-        tracing::warn!(%problem, "definition left out");
-    }
-    let count = definitions.len();
-    let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
-    loop {
-        let put = tokio::select! {
-            put = store.put(definitions.clone()) => put,
-            () = stopping.cancelled() => return Ok(()),
-        };
-        match put {
-            Ok(revision) => {
-                tracing::info!(count, revision, "definitions loaded");
-                return Ok(());
-            }
-            Err(error @ (StoreError::Unavailable { .. } | StoreError::Conflict { .. })) => {
-                tracing::warn!(%error, "definitions not loaded yet; trying again");
-            }
-        }
-        tokio::time::sleep(backoff.next_delay()).await;
-    }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

@@ -2,7 +2,10 @@
 //! was told.
 //!
 //! Behind the loop. What is told, and what an answer means, the core decides ([`vitals_hub_core::telling`]); here it is
-//! performed: several entities at once, one transition of each at a time. Nothing is told before `vitals_state` was read.
+//! performed: several entities at once, one transition of each at a time. Nothing is told before `vitals_state` was read, and
+//! by one replica at a time: the one that holds the [`lease`]. The others keep what that one has not told yet.
+
+mod lease;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,15 +18,17 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use prost::Message as _;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use vitals_hub_core::telling::{Answer, Judged, Last, Teller, Telling};
 use vitals_proto::identity::EntityRef;
 use vitals_proto::{subject, token, v1};
-use vitals_runtime::backoff::Backoff;
+use vitals_runtime::tasks::Tasks;
 
-use crate::read;
+use crate::metrics::TellMetrics;
+use crate::read::{self, Batch, ReadItem};
 use crate::streams::STATE_BUCKET;
+use lease::{Ends, Role};
 
 /// Most verdicts that wait for the teller. Beyond, the loop keeps the latest of each entity.
 pub const VERDICTS_WAITING_MAX: usize = 4_096;
@@ -31,12 +36,11 @@ pub const VERDICTS_WAITING_MAX: usize = 4_096;
 /// Most transitions under way.
 const UNDER_WAY_MAX: usize = 64;
 
-/// Between attempts to read what was told, or to tell it.
-const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Between attempts to tell.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Name of the stream of transitions.
-const HEALTH_STREAM: &str = "VITALS_HEALTH";
+pub(crate) const HEALTH_STREAM: &str = "VITALS_HEALTH";
 
 /// What the loop says to the teller, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,24 +135,57 @@ pub fn is_told(entity: &v1::Entity) -> bool {
     })
 }
 
-/// Tells until shutdown.
+/// What telling needs.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What the loop says.
+    pub words: mpsc::Receiver<Word>,
+    /// What is read of `vitals_state`.
+    pub state: mpsc::Receiver<Batch>,
+}
+
+/// Tells until shutdown, whenever this replica holds the lease.
 pub async fn run(
     context: Context,
-    mut words: mpsc::Receiver<Word>,
-    stopping: CancellationToken,
+    mut inputs: Inputs,
+    metrics: TellMetrics,
+    tasks: Tasks,
 ) -> Result<(), std::convert::Infallible> {
-    let teller = tokio::select! {
-        () = stopping.cancelled() => return Ok(()),
-        teller = load(&context) => teller,
+    let stopping = tasks.stopping();
+    let (role_said, mut role) = watch::channel(Role::Unknown);
+    let (told_up_to, told_read) = watch::channel(None);
+    let ends = Ends { role: role_said, told_up_to: told_read };
+    let mut shell = Shell {
+        context: context.clone(),
+        teller: Teller::default(),
+        under_way: FuturesUnordered::new(),
+        until: None,
+        told_up_to,
+        metrics,
     };
-    let mut shell = Shell { context, teller, under_way: FuturesUnordered::new() };
+    shell.teller.follow();
+    // Nothing is told before it is known what was told before.
+    let mut lease_ends = Some(ends);
     loop {
         tokio::select! {
+            biased;
             () = stopping.cancelled() => return Ok(()),
-            Some(word) = words.recv(), if shell.under_way.len() < UNDER_WAY_MAX => {
-                shell.hear(word);
+            () = sleep_until(shell.until) => shell.follow(),
+            Some(batch) = inputs.state.recv() => {
+                let is_read = shell.remember(batch);
+                if let Some(ends) = is_read.then(|| lease_ends.take()).flatten() {
+                    let keeping = lease::run(context.clone(), ends, stopping.clone());
+                    tasks.spawn("lease of telling", keeping);
+                }
+            }
+            Ok(()) = role.changed() => {
+                let role = role.borrow_and_update().clone();
+                shell.take(role);
             }
             Some((entity, answer)) = shell.under_way.next() => shell.answer(&entity, answer),
+            Some(word) = inputs.words.recv(), if shell.under_way.len() < UNDER_WAY_MAX => {
+                shell.hear(word);
+            }
         }
     }
 }
@@ -159,6 +196,11 @@ struct Shell {
     context: Context,
     teller: Teller,
     under_way: FuturesUnordered<UnderWay>,
+    /// Until when this replica tells; `None` while it does not.
+    until: Option<Instant>,
+    /// For the lease: up to where all was told, which once true stays so.
+    told_up_to: watch::Sender<Option<v1::Position>>,
+    metrics: TellMetrics,
 }
 
 impl Shell {
@@ -173,11 +215,71 @@ impl Shell {
                 for telling in self.teller.stand(&position) {
                     self.tell(Some(telling));
                 }
+                let is_idle = self.until.is_some() && self.under_way.is_empty();
+                if is_idle && self.teller.has_told_all() {
+                    self.told_up_to.send_replace(Some(position));
+                }
             }
         }
     }
 
+    /// What was told by whoever tells. Whether a snapshot of it ended.
+    fn remember(&mut self, batch: Batch) -> bool {
+        let mut ended = false;
+        for item in batch.items {
+            match item {
+                ReadItem::Message(message) => {
+                    if let Some((entity, told)) = told(&message) {
+                        // Where its last message stands is found out when the next one is told.
+                        self.teller.load(entity, told, 0);
+                    }
+                }
+                ReadItem::SnapshotEnd { .. } => ended = true,
+                ReadItem::Lost { reason } => {
+                    tracing::warn!(%reason, "cannot see what other replicas told");
+                }
+                ReadItem::SnapshotBegin { .. }
+                | ReadItem::Resumed { .. }
+                | ReadItem::Idle { .. } => {}
+            }
+        }
+        ended
+    }
+
+    fn take(&mut self, role: Role) {
+        match role {
+            Role::Unknown => {}
+            Role::Leads { until } => {
+                let begins = self.until.replace(until).is_none();
+                if begins {
+                    tracing::info!("this replica tells");
+                    self.metrics.leads.set(1);
+                    for telling in self.teller.lead() {
+                        self.tell(Some(telling));
+                    }
+                }
+            }
+            Role::Follows { told_up_to } => {
+                self.follow();
+                if let Some(told_up_to) = told_up_to {
+                    self.teller.prune(&told_up_to);
+                }
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        if self.until.take().is_some() {
+            tracing::warn!("this replica tells no more: its lease has ended");
+            self.metrics.leads.set(0);
+        }
+        self.teller.follow();
+    }
+
     fn answer(&mut self, entity: &EntityRef, answer: Answer) {
+        if matches!(answer, Answer::Stored(_)) {
+            self.metrics.told.inc();
+        }
         let next = self.teller.answer(entity, answer);
         self.tell(next);
     }
@@ -186,6 +288,13 @@ impl Shell {
         if let Some(telling) = telling {
             self.under_way.push(Box::pin(tell(self.context.clone(), telling)));
         }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -203,7 +312,7 @@ async fn tell(context: Context, telling: Telling) -> (EntityRef, Answer) {
         tracing::warn!(%entity, reason, "what was told is not kept");
     }
     if answer == Answer::Unknown {
-        tokio::time::sleep(RETRY_DELAY_MAX).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
     (entity, answer)
 }
@@ -264,34 +373,17 @@ async fn keep(
 }
 
 /// Where what was told of an entity is kept.
-fn state_subject(entity: &EntityRef) -> String {
+pub(crate) fn state_subject(entity: &EntityRef) -> String {
     let [kind, namespace, name] =
         [entity.kind(), entity.namespace(), entity.name()].map(token::escape);
     format!("$KV.{STATE_BUCKET}.health.{kind}.{namespace}.{name}")
 }
 
-/// Reads what was told before, for as long as it takes.
-async fn load(context: &Context) -> Teller {
-    let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
-    let contents = loop {
-        match read::read_all(context, &format!("KV_{STATE_BUCKET}")).await {
-            Ok(contents) => break contents,
-            Err(reason) => tracing::warn!(%reason, "cannot read what was told; trying again"),
-        }
-        tokio::time::sleep(backoff.next_delay()).await;
-    };
-    let mut teller = Teller::default();
-    for message in contents.messages {
-        let told = v1::HealthTransition::decode(message.payload.clone()).ok();
-        let entity = told.as_ref().and_then(|told| told.entity.parse::<EntityRef>().ok());
-        if let (Some(told), Some(entity)) = (told, entity)
-            && *message.subject == *state_subject(&entity)
-        {
-            // Where its last message stands is found out when the next one is told.
-            teller.load(entity, told, 0);
-        }
-    }
-    teller
+/// What was told, as a message of `vitals_state` says; `None` for what is something else.
+fn told(message: &read::Message) -> Option<(EntityRef, v1::HealthTransition)> {
+    let told = v1::HealthTransition::decode(message.payload.clone()).ok()?;
+    let entity: EntityRef = told.entity.parse().ok()?;
+    (*message.subject == *state_subject(&entity)).then_some((entity, told))
 }
 
 #[cfg(test)]
@@ -301,6 +393,7 @@ mod tests {
     fn verdict(name: &str, at: i64) -> (EntityRef, Option<Box<Judged>>) {
         let judged = Judged {
             verdict: v1::Verdict::default(),
+            clusters: Vec::new(),
             at: vitals_hub_core::Time::from_unix_ms(at),
             position: v1::Position::default(),
         };

@@ -1,5 +1,10 @@
 //! `vitals clusters`: how well each cluster is seen.
 
+mod forget;
+mod label;
+
+use std::collections::BTreeMap;
+
 use vitals_proto::v1::{Cluster, KindState, ListClustersResponse, ScopeReport};
 
 use super::Outcome;
@@ -9,16 +14,42 @@ use crate::output::Output;
 use crate::table::{Cell, Column, Table};
 use crate::{Error, progress, text};
 
+/// What `--help` says at its end.
+const EXAMPLES: &str = "\
+Examples:
+  vitals clusters                                 # all of them, and what is wrong with each
+  vitals clusters eu-1                            # one, with its labels and each of its kinds
+  vitals clusters label eu-1 environment=prod     # then: vitals get --environment prod
+  vitals clusters forget eu-1                     # it is gone for good";
+
 /// Which.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub struct Args {
     /// Only these; with their kinds, each in a row
     #[arg(value_name = "CLUSTER")]
     names: Vec<String>,
+    /// What to do with one.
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+/// What to do with a cluster.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Set and remove labels of a cluster, such as its environment
+    Label(label::Args),
+    /// Forget a cluster that is gone for good
+    Forget(forget::Args),
 }
 
 pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
-    let Args { names } = args;
+    let Args { names, action } = args;
+    match action {
+        Some(Action::Label(args)) => return label::run(args, hub, output).await,
+        Some(Action::Forget(args)) => return forget::run(args, hub, output).await,
+        None => {}
+    }
     let hub = Hub::new(hub)?;
     let mut clusters = progress::during(output, "asking the hub", hub.list_clusters()).await?;
     if let Some(missing) = names.iter().find(|name| !clusters.iter().any(|it| it.name == **name)) {
@@ -34,6 +65,10 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
         Format::Table => {
             let now = output.now();
             show(&overview(&clusters, now), output)?;
+            for cluster in clusters.iter().filter(|it| !names.is_empty() && !it.labels.is_empty()) {
+                let line = format!("\nLabels of {}: {}", cluster.name, labels(&cluster.labels));
+                line.lines().try_for_each(|line| output.line(&text::clean(line)))?;
+            }
             if !names.is_empty() {
                 output.line("")?;
                 show(&kinds(&clusters, now), output)?;
@@ -79,9 +114,17 @@ fn show(rows: &Rows, output: &mut Output) -> Result<(), Error> {
     Ok(())
 }
 
+/// `environment=prod,region=eu`.
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
 fn overview(clusters: &[Cluster], now_unix_ms: i64) -> Rows {
-    let mut rows = Rows::new(&[
-        Column::name("CLUSTER"),
+    let environment = |cluster: &Cluster| cluster.labels.get("environment").cloned();
+    // Where nobody says it, it takes no room.
+    let is_said = clusters.iter().any(|cluster| environment(cluster).is_some());
+    let columns = [
         Column::whole("SCOPE"),
         Column::whole("FRESHNESS"),
         Column::number("VERIFIED"),
@@ -90,23 +133,28 @@ fn overview(clusters: &[Cluster], now_unix_ms: i64) -> Rows {
         Column::number("HEARTBEAT"),
         Column::whole("AGENT"),
         Column::whole("KUBERNETES"),
-    ]);
+    ];
+    let first = [Column::name("CLUSTER")].into_iter();
+    let first = first.chain(is_said.then(|| Column::whole("ENVIRONMENT")));
+    let mut rows = Rows::new(&first.chain(columns).collect::<Vec<_>>());
     for cluster in clusters {
         let of_cluster = cluster.freshness.as_ref().map_or("", |freshness| &freshness.message);
         let verified = Cell::from(text::age(cluster.verified_at.as_ref(), now_unix_ms));
         let objects = Cell::from(cluster.objects.to_string());
-        let name = Cell::from(&cluster.name);
+        let environment = is_said.then(|| {
+            let name = environment(cluster).unwrap_or_else(|| "-".to_owned());
+            Cell::from(name)
+        });
+        let first = || [Cell::from(&cluster.name)].into_iter().chain(environment.clone());
         if cluster.scopes.is_empty() {
             let freshness = Cell::styled(text::freshness(cluster.freshness.as_ref()));
             let dash = || Cell::from("-");
-            let cells =
-                [name, dash(), freshness, verified, objects, dash(), dash(), dash(), dash()];
-            rows.row(cells, of_cluster);
+            let cells = [dash(), freshness, verified, objects, dash(), dash(), dash(), dash()];
+            rows.row(first().chain(cells), of_cluster);
             continue;
         }
         for scope in &cluster.scopes {
             let cells = [
-                name.clone(),
                 Cell::from(&scope.scope),
                 Cell::styled(text::freshness(scope.freshness.as_ref())),
                 verified.clone(),
@@ -117,7 +165,7 @@ fn overview(clusters: &[Cluster], now_unix_ms: i64) -> Rows {
                 Cell::from(&scope.api_server_version),
             ];
             let of_scope = scope.freshness.as_ref().map(|freshness| freshness.message.as_str());
-            rows.row(cells, of_scope.unwrap_or(of_cluster));
+            rows.row(first().chain(cells), of_scope.unwrap_or(of_cluster));
         }
     }
     rows

@@ -22,6 +22,12 @@ pub(super) struct FilterArgs {
     /// Only with objects in this cluster (repeat for several)
     #[arg(long, value_name = "CLUSTER")]
     cluster: Vec<ClusterName>,
+    /// Only with objects in a cluster of this environment, as `vitals clusters label` sets it (repeat for several)
+    #[arg(long, value_name = "ENVIRONMENT")]
+    environment: Vec<String>,
+    /// Only with objects in a cluster that has this label (repeat for several; of one key any value passes)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    cluster_label: Vec<String>,
     /// Only with this status over all clusters (repeat for several)
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     status: Vec<StatusArg>,
@@ -71,7 +77,18 @@ impl FilterArgs {
 
     /// For the hub, with whole references.
     pub(super) fn filter(&self) -> Result<EntityFilter, Error> {
-        let Self { refs, owner, system, cluster, status, kind, namespace } = self;
+        let Self {
+            refs,
+            owner,
+            system,
+            cluster,
+            environment,
+            cluster_label,
+            status,
+            kind,
+            namespace,
+        } = self;
+        let environments = environment.iter().map(|name| format!("environment={name}"));
         let entity = |text: &String| reference::entity(text).map(|entity| entity.to_string());
         let lower = |text: &String| text.to_lowercase();
         Ok(EntityFilter {
@@ -88,7 +105,15 @@ impl FilterArgs {
             statuses: status.iter().map(|status| HealthStatus::from(*status).into()).collect(),
             kinds: kind.iter().map(lower).collect(),
             namespaces: namespace.iter().map(lower).collect(),
+            cluster_labels: environments.chain(cluster_label.iter().cloned()).collect(),
         })
+    }
+}
+
+fn parse_label(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok(text.to_owned()),
+        Some(_) | None => Err("write KEY=VALUE".to_owned()),
     }
 }
 

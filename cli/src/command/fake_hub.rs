@@ -34,6 +34,10 @@ pub(super) struct FakeHub {
     pub(super) events: BTreeMap<String, ListEventsResponse>,
     /// The object as its API server has it.
     pub(super) raw: GetObjectResponse,
+    /// What was told, of one entity, the newest first.
+    pub(super) history: Vec<HealthTransition>,
+    /// The filters with which entities were listed.
+    pub(super) filters: Arc<Mutex<Vec<EntityFilter>>>,
     /// The steps of each watch, in the order in which they are opened. After its steps a watch breaks.
     pub(super) watches: Arc<Mutex<VecDeque<Vec<watch_entities_response::Event>>>>,
     /// The tokens with which watches were opened.
@@ -98,7 +102,9 @@ impl EntityService for FakeHub {
         request: Request<ListEntitiesRequest>,
     ) -> Result<Response<ListEntitiesResponse>, Status> {
         let ListEntitiesRequest { filter, page_token, .. } = request.into_inner();
-        let refs = filter.unwrap_or_default().refs;
+        let filter = filter.unwrap_or_default();
+        self.filters.lock().unwrap_or_else(PoisonError::into_inner).push(filter.clone());
+        let refs = filter.refs;
         let passes = |entity: &&Entity| refs.is_empty() || refs.contains(&entity.r#ref);
         let start: usize = page_token.parse().unwrap_or_default();
         let passing = self.entities.iter().filter(passes).skip(start);
@@ -154,9 +160,23 @@ impl EntityService for FakeHub {
 
     async fn list_transitions(
         &self,
-        _request: Request<ListTransitionsRequest>,
+        request: Request<ListTransitionsRequest>,
     ) -> Result<Response<ListTransitionsResponse>, Status> {
-        none()
+        let ListTransitionsRequest { r#ref, page_token, since, page_size, .. } =
+            request.into_inner();
+        if self.history.iter().all(|told| told.entity != r#ref) {
+            return Err(Status::not_found("no such entity"));
+        }
+        let seconds = |at: &prost_types::Timestamp| at.seconds;
+        let is_meant =
+            |told: &&HealthTransition| told.at.as_ref().map(seconds) >= since.as_ref().map(seconds);
+        let start: usize = page_token.parse().unwrap_or_default();
+        let count = PAGE.min(usize::try_from(page_size).unwrap_or(PAGE));
+        let mut rest = self.history.iter().filter(is_meant).skip(start).peekable();
+        let transitions: Vec<_> = rest.by_ref().take(count).cloned().collect();
+        let next = rest.peek().map(|_| (start + count).to_string());
+        let next_page_token = next.unwrap_or_default();
+        Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
     }
 
     async fn list_changes(
@@ -192,6 +212,32 @@ impl ClusterService for FakeHub {
         _request: Request<ListClustersRequest>,
     ) -> Result<Response<ListClustersResponse>, Status> {
         Ok(Response::new(ListClustersResponse { clusters: self.clusters.clone() }))
+    }
+
+    async fn set_cluster_labels(
+        &self,
+        request: Request<SetClusterLabelsRequest>,
+    ) -> Result<Response<SetClusterLabelsResponse>, Status> {
+        let SetClusterLabelsRequest { name, set, .. } = request.into_inner();
+        if self.clusters.iter().all(|cluster| cluster.name != name) {
+            return Err(Status::not_found("no such cluster"));
+        }
+        Ok(Response::new(SetClusterLabelsResponse { labels: set }))
+    }
+
+    /// All of them are alive.
+    async fn forget_cluster(
+        &self,
+        request: Request<ForgetClusterRequest>,
+    ) -> Result<Response<ForgetClusterResponse>, Status> {
+        let ForgetClusterRequest { name, force } = request.into_inner();
+        if self.clusters.iter().all(|cluster| cluster.name != name) {
+            return Err(Status::not_found("no such cluster"));
+        }
+        if !force {
+            return Err(Status::failed_precondition("it may be alive; by force it is forgotten"));
+        }
+        Ok(Response::new(ForgetClusterResponse { objects: 42 }))
     }
 
     type WatchClustersStream = Answers<WatchClustersResponse>;

@@ -96,6 +96,7 @@ fn healthy(name: &str) -> Entity {
             cluster: "eu-1".into(),
             verdict: Some(verdict.clone()),
             workloads: vec![workload],
+            labels: std::collections::BTreeMap::new(),
         }],
         verdict: Some(verdict),
         digest: 7,
@@ -135,6 +136,10 @@ fn degraded(name: &str) -> Entity {
     entity.owner = "group:default/payments".into();
     entity.verdict = Some(verdict);
     entity
+}
+
+fn labels(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(super) fn hub() -> FakeHub {
@@ -376,6 +381,7 @@ async fn clusters_say_how_well_they_are_seen() {
         verified_at: ago(2),
         objects: 24,
         scopes: vec![scope],
+        labels: labels(&[("environment", "prod"), ("region", "eu")]),
         ..Cluster::default()
     };
     let lost = Cluster {
@@ -386,19 +392,21 @@ async fn clusters_say_how_well_they_are_seen() {
     let hub = FakeHub { clusters: vec![seen, lost], ..FakeHub::default() }.serve().await;
     let ran = run_at(80, &hub, "clusters").await;
     ran.is(Outcome::Fine).wrote(expect![[r#"
-        CLUSTER  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  AGENT  KUBERNE…
-        eu-1     main   blind spot        2s       24    1/2         3s  0.1.0  v1.36.3
+        CLUSTER  ENVIRONMENT  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  A…
+        eu-1     prod         main   blind spot        2s       24    1/2         3s  0…
           kind nodes is forbidden
-        us-1     -      agent lost         -        0      -          -  -      -
+        us-1     -            -      agent lost         -        0      -          -  - 
           no heartbeat for 40 s
     "#]]);
     expect![[r#"
         eu-1/main: 2 objects do not get through (too large), such as vitals.v1.object.eu-1.pods.pay.big
     "#]].assert_eq(&ran.notes);
     run_at(80, &hub, "clusters eu-1").await.is(Outcome::Fine).wrote(expect![[r#"
-        CLUSTER  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  AGENT  KUBERNE…
-        eu-1     main   blind spot        2s       24    1/2         3s  0.1.0  v1.36.3
+        CLUSTER  ENVIRONMENT  SCOPE  FRESHNESS   VERIFIED  OBJECTS  KINDS  HEARTBEAT  A…
+        eu-1     prod         main   blind spot        2s       24    1/2         3s  0…
           kind nodes is forbidden
+
+        Labels of eu-1: environment=prod,region=eu
 
         CLUSTER  SCOPE  KIND   STATE      EXIST  HELD  VERIFIED
         eu-1     main   pods   complete      12    12        2s
@@ -409,6 +417,95 @@ async fn clusters_say_how_well_they_are_seen() {
         say which cluster by --cluster: the hub knows eu-1, us-1
     "#]]
     .assert_eq(&run(&hub, "why pod p").await.ended);
+}
+
+#[tokio::test]
+async fn history_says_when_how_long_where_and_why() {
+    let told = |at: i64, before: Option<Verdict>, after: Option<Verdict>| HealthTransition {
+        entity: "component:default/pay".into(),
+        at: ago(at),
+        before,
+        after,
+        clusters: vec!["eu-1".into()],
+        ..HealthTransition::default()
+    };
+    let (good, bad) = (healthy("pay").verdict, degraded("pay").verdict);
+    let history = vec![
+        told(60, bad.clone(), good.clone()),
+        told(184, good.clone(), bad),
+        told(86_400, None, good),
+    ];
+    let hub = FakeHub { history, ..hub() }.serve().await;
+    run(&hub, "history pay").await.is(Outcome::Fine).wrote(expect![[r#"
+        WHEN                  FROM      TO            LASTED  CLUSTERS  REASON             MESSAGE
+        2025-12-31T23:59:00Z  Degraded  Healthy   60s, still  eu-1
+        2025-12-31T23:56:56Z  Healthy   Degraded        2m4s  eu-1      ContainerCrashLo…  Container app of…
+        2025-12-31T00:00:00Z  -         Healthy          23h  eu-1
+    "#]]);
+    run(&hub, "history pay --limit 1").await.is(Outcome::Fine).wrote(expect![[r#"
+        WHEN                  FROM      TO           LASTED  CLUSTERS  REASON  MESSAGE
+        2025-12-31T23:59:00Z  Degraded  Healthy  60s, still  eu-1
+    "#]]);
+    let ran = run(&hub, "history pay --since 3m -o json").await;
+    let document: serde_json::Value = serde_json::from_str(&ran.data).unwrap();
+    assert_eq!(document["transitions"].as_array().unwrap().len(), 1, "{document}");
+    expect![[r#"
+        nothing was told of component:default/pay since then
+    "#]]
+    .assert_eq(&run(&hub, "history pay --since 10s").await.notes);
+    expect![[r#"
+        component:default/nope is not known to the hub. It is neither registered nor seen: `vitals get` lists what there is
+    "#]].assert_eq(&run(&hub, "history nope").await.ended);
+    let wrong = Args::try_parse_from(["vitals", "history", "pay", "--since", "soon"]).unwrap_err();
+    assert!(wrong.to_string().contains("30s, 15m, 2h or 7d"), "{wrong}");
+}
+
+#[tokio::test]
+async fn clusters_are_labelled_and_forgotten() {
+    let clusters = vec![Cluster { name: "eu-1".into(), ..Cluster::default() }];
+    let hub = FakeHub { clusters, ..FakeHub::default() }.serve().await;
+    run(&hub, "clusters label eu-1 environment=prod team- region=eu")
+        .await
+        .is(Outcome::Fine)
+        .wrote(expect![[r#"
+            eu-1 has environment=prod,region=eu
+        "#]]);
+    expect![[r#"
+        cluster eu-2 is not known to the hub. `vitals clusters` lists those that are; --allow-unseen labels it before its agent comes
+    "#]].assert_eq(&run(&hub, "clusters label eu-2 a=b").await.ended);
+    expect![[r#"
+        label a is both set and removed
+    "#]]
+    .assert_eq(&run(&hub, "clusters label eu-1 a=b a-").await.ended);
+    expect![[r#"
+        it may be alive; by force it is forgotten (--force)
+    "#]]
+    .assert_eq(&run(&hub, "clusters forget eu-1").await.ended);
+    expect![[r#"
+        cluster eu-2 is not known to the hub. `vitals clusters` lists those that are
+    "#]]
+    .assert_eq(&run(&hub, "clusters forget eu-2").await.ended);
+    run(&hub, "clusters forget eu-1 --force").await.is(Outcome::Fine).wrote(expect![[r#"
+        eu-1 is forgotten, with 42 objects
+    "#]]);
+    for line in [
+        &["vitals", "clusters", "label", "eu-1"][..],
+        &["vitals", "clusters", "label", "EU", "a=b"],
+        &["vitals", "get", "--cluster-label", "prod"],
+    ] {
+        assert!(Args::try_parse_from(line).is_err(), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn entities_are_asked_for_by_labels_of_clusters() {
+    let fake = hub();
+    let hub = fake.clone().serve().await;
+    run(&hub, "get --environment prod --environment test --cluster-label team=a --cluster eu-1")
+        .await;
+    let asked = fake.filters.lock().unwrap().pop().unwrap();
+    assert_eq!(asked.cluster_labels, ["environment=prod", "environment=test", "team=a"]);
+    assert_eq!(asked.clusters, ["eu-1"]);
 }
 
 fn watched() -> FakeHub {

@@ -93,8 +93,12 @@ fn held() -> Held {
     let fresh = Freshness { state: FreshnessState::Fresh.into(), ..Freshness::default() };
     let status = HealthStatus::Healthy.into();
     let verdict = Some(Verdict { status, freshness: Some(fresh), ..Verdict::default() });
-    let clusters =
-        vec![ClusterVerdict { cluster: "eu-1".into(), verdict, workloads: vec![workload] }];
+    let clusters = vec![ClusterVerdict {
+        cluster: "eu-1".into(),
+        verdict,
+        workloads: vec![workload],
+        ..ClusterVerdict::default()
+    }];
     let origin = EntityOrigin::Derived.into();
     let entities = vec![Entity { r#ref: entity.clone(), origin, clusters, ..Entity::default() }];
     Held::new(seen(FreshnessState::Fresh), objects.collect(), entities, true)

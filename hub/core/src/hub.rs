@@ -13,6 +13,7 @@ mod names;
 mod intake;
 mod heartbeat;
 mod resume;
+mod forget;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +25,13 @@ use vitals_proto::{
 };
 
 pub use counters::{Counters, Refusal};
+pub use forget::{Forgetting, NotForgettable};
 pub use input::{Effect, Input, Message};
 pub use resume::MayResume;
 
 use crate::{
     catalog,
+    cluster_record::{ClusterLabels, ClusterRecord},
     ingest::{
         burials::Burials,
         cluster::ClusterState,
@@ -73,6 +76,11 @@ pub struct Hub {
     picture: Picture,
     definitions: BTreeMap<String, v1::EntityDefinition>,
     definition_problems: Vec<catalog::Error>,
+    records: BTreeMap<ClusterName, ClusterRecord>,
+    /// The revision of the records that were read first: what was forgotten until then was never here.
+    first_records: Option<u64>,
+    /// Clusters to be forgotten, once all was read.
+    unforgotten: BTreeSet<ClusterName>,
     counters: Counters,
     effects: Vec<Effect>,
     /// What a snapshot has named so far. Only without [`Rule::SnapshotMerges`].
@@ -103,6 +111,9 @@ impl Hub {
             picture: Picture::with(rules, config),
             definitions: BTreeMap::new(),
             definition_problems: Vec::new(),
+            records: BTreeMap::new(),
+            first_records: None,
+            unforgotten: BTreeSet::new(),
             counters: Counters::default(),
             effects: Vec::new(),
             named: BTreeMap::new(),
@@ -132,6 +143,7 @@ impl Hub {
                 self.with_stream(stream, |state| state.end_snapshot(sequence, now));
                 self.stand_at(stream);
                 self.decide_names(stream);
+                self.forget_all();
                 self.stirred.extend(self.clusters.keys().cloned());
             }
             Input::Idle { stream } => self.with_stream(stream, |state| state.idle(now)),
@@ -139,6 +151,7 @@ impl Hub {
                 self.with_stream(stream, |state| state.lose(reason, now));
             }
             Input::Definitions { definitions, revision } => self.define(definitions, revision),
+            Input::Clusters { records, revision } => self.describe(records, revision),
             Input::RepairAnswer { cluster, scope, bucket, answer } => {
                 if !answer.refused.is_empty() {
                     self.counters.repairs_refused += 1;
@@ -215,7 +228,14 @@ impl Hub {
     #[must_use]
     pub fn clusters(&self, now: Time) -> Vec<v1::Cluster> {
         let clusters = self.clusters.iter();
-        clusters.map(|(name, state)| state.to_wire(self.store.count(name), now)).collect()
+        let say = |(name, state): (&ClusterName, &ClusterState)| {
+            state.to_wire(self.store.count(name), self.labels(name), now)
+        };
+        clusters.map(say).collect()
+    }
+
+    fn labels(&self, name: &ClusterName) -> Option<&ClusterLabels> {
+        self.records.get(name).map(|record| &record.labels)
     }
 
     /// The entity definitions, ordered by reference.
@@ -322,7 +342,8 @@ impl Hub {
         if let Some(freshness) = cluster.judge(seen, now) {
             self.picture.set_freshness(name, freshness.clone(), &self.position, now);
         }
-        let said = cluster.say(self.store.count(name), now);
+        let labels = self.records.get(name).map(|record| &record.labels);
+        let said = cluster.say(self.store.count(name), labels, now);
         self.effects.extend(said.map(Effect::Cluster));
     }
 
@@ -346,6 +367,9 @@ mod rig;
 #[cfg(test)]
 #[path = "hub/hub_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "hub/forget_tests.rs"]
+mod forget_tests;
 #[cfg(test)]
 #[path = "hub/unstreamed_tests.rs"]
 mod unstreamed_tests;

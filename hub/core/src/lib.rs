@@ -22,6 +22,7 @@ mod chunks;
 pub mod store;
 mod ingest;
 pub mod catalog;
+pub mod cluster_record;
 mod graph;
 mod entity;
 pub mod assess;
@@ -32,7 +33,10 @@ mod explain;
 pub mod hub;
 pub mod telling;
 
-pub use hub::{Counters, Effect, Hub, Input, MayResume, Message, Refusal, Settings};
+pub use cluster_record::{ClusterRecord, Forgotten};
+pub use hub::{
+    Counters, Effect, Forgetting, Hub, Input, MayResume, Message, NotForgettable, Refusal, Settings,
+};
 pub use position::{Position, StreamName, StreamPoint};
 pub use store::{Held, Store};
 pub use time::Time;

@@ -32,6 +32,7 @@ use self::{graves::Graves, since::Since};
 pub use crate::entity::derived::Clusters;
 use crate::{
     catalog::{self, Catalog, Definition},
+    cluster_record::ClusterLabels,
     entity::membership::Membership,
     freshness::ClusterFreshness,
     graph::{Graph, Links, ObjectId, labels::Labels},
@@ -92,6 +93,9 @@ pub struct Picture {
     definitions_revision: u64,
     pub(crate) membership: Membership,
     freshness: BTreeMap<ClusterName, ClusterFreshness>,
+    /// By slug.
+    labels: BTreeMap<String, ClusterLabels>,
+    clusters_revision: u64,
     judged: HashMap<EntityRef, Judged>,
     dirty: HashMap<EntityRef, Dirty>,
     rechecks: BTreeSet<(Time, EntityRef)>,
@@ -125,6 +129,7 @@ enum Input<'a> {
     Message(&'a StreamPoint, Option<Time>),
     Freshness(&'a Position, Time),
     Definitions(u64),
+    Clusters(u64),
 }
 
 impl Picture {
@@ -144,6 +149,8 @@ impl Picture {
             definitions_revision: 0,
             membership: Membership::new(config.derived),
             freshness: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            clusters_revision: 0,
             judged: HashMap::new(),
             dirty: HashMap::new(),
             rechecks: BTreeSet::new(),
@@ -207,17 +214,34 @@ impl Picture {
         }
     }
 
-    /// A cluster is no more: nothing of it is held, and nothing is expected of it.
-    pub fn forget_cluster(&mut self, cluster: &ClusterName, at: &Position, now: Time) {
-        let input = Input::Freshness(at, now);
-        let keys = self.graph.ids().filter_map(|id| self.graph.key(id));
-        let keys: BTreeSet<ObjectKey> =
-            keys.filter(|it| it.cluster() == cluster).cloned().collect();
-        for key in keys {
-            self.take_out(&key, input);
+    /// What operators say of a cluster. Its entities carry it.
+    pub fn set_labels(&mut self, cluster: &ClusterName, labels: ClusterLabels, revision: u64) {
+        let input = self.clusters_input(revision);
+        if labels.is_empty() {
+            self.labels.remove(cluster.as_str());
+        } else {
+            self.labels.insert(cluster.to_string(), labels);
         }
+        self.touch_cluster(cluster, input);
+    }
+
+    /// An object of a cluster that is forgotten: it is gone, whether or not it exists.
+    pub fn forget_object(&mut self, key: &ObjectKey, revision: u64) {
+        let input = self.clusters_input(revision);
+        self.take_out(key, input);
+    }
+
+    /// A cluster of which nothing is held is forgotten: nothing is expected of it.
+    pub fn forget_cluster(&mut self, cluster: &ClusterName, revision: u64) {
+        let input = self.clusters_input(revision);
         self.freshness.remove(cluster);
         self.touch_cluster(cluster, input);
+    }
+
+    /// As with definitions: where the bucket was made anew its revisions are lower, and what touches is later all the same.
+    fn clusters_input(&mut self, revision: u64) -> Input<'static> {
+        self.clusters_revision = self.clusters_revision.max(revision);
+        Input::Clusters(self.clusters_revision)
     }
 
     /// All definitions there are now. Those that cannot be taken are left out, and given back with what is wrong.
@@ -356,6 +380,10 @@ fn touch(all: &mut HashMap<EntityRef, Dirty>, entity: EntityRef, input: Input<'_
         }
         Input::Definitions(revision) => {
             touched.definitions_revision = touched.definitions_revision.max(revision);
+            None
+        }
+        Input::Clusters(revision) => {
+            touched.clusters_revision = touched.clusters_revision.max(revision);
             None
         }
     };

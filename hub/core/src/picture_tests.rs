@@ -472,8 +472,15 @@ fn a_forgotten_cluster_leaves_nothing() {
         testing::deployment("c2", "pay/shop", ""),
         testing::deployment("c2", "pay/cart", ""),
     ]);
-    bench.picture.forget_cluster(&"c2".parse().unwrap(), &bench.position(), testing::NOW);
-    bench.settle();
+    for name in ["pay/shop", "pay/cart"] {
+        bench.picture.forget_object(&testing::deployment("c2", name, "").key, 7);
+    }
+    bench.picture.forget_cluster(&"c2".parse().unwrap(), 7);
+    let changes = bench.settle();
+    let gone =
+        [("workload:pay/cart".to_owned(), "removed"), ("workload:pay/shop".into(), "changed")];
+    assert_eq!(outcomes(&changes), gone);
+    assert!(changes.iter().all(|change| change.touched.clusters_revision == 7), "{changes:?}");
     assert_eq!(bench.refs(), ["workload:pay/shop"]);
     assert_eq!(bench.entity("workload:pay/shop").clusters.len(), 1);
     assert_eq!(bench.picture.objects(), 1);

@@ -67,13 +67,15 @@ struct Place {
     sequence: u64,
 }
 
-/// A position in all streams of the set, and in the entity definitions. The empty position is before all others.
+/// A position in all streams of the set, in the entity definitions and in the cluster records. The empty position is before all others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Ordered by name, each once. A list, not a map: every entity holds one, nearly always of a single stream.
     streams: Vec<(StreamName, Place)>,
     /// Revision of the entity definitions.
     pub definitions_revision: u64,
+    /// Revision of the cluster records.
+    pub clusters_revision: u64,
 }
 
 impl Position {
@@ -101,6 +103,13 @@ impl Position {
             self.put(stream, *place, Place::max);
         }
         self.definitions_revision = self.definitions_revision.max(other.definitions_revision);
+        self.clusters_revision = self.clusters_revision.max(other.clusters_revision);
+    }
+
+    /// A message there was read when the hub stood here, or is of an earlier incarnation of a stream that was read then.
+    #[must_use]
+    pub fn reaches(&self, point: &StreamPoint) -> bool {
+        self.place(&point.stream).is_some_and(|place| point.place() <= place)
     }
 
     fn put(&mut self, stream: &StreamName, place: Place, choose: fn(Place, Place) -> Place) {
@@ -126,6 +135,7 @@ impl Position {
     #[must_use]
     pub fn is_at_or_beyond(&self, other: &Self) -> bool {
         self.definitions_revision >= other.definitions_revision
+            && self.clusters_revision >= other.clusters_revision
             && other.streams.iter().all(|(stream, theirs)| {
                 self.place(stream).is_some_and(|ours| {
                     ours.incarnation_unix_ns == theirs.incarnation_unix_ns
@@ -145,12 +155,13 @@ impl Position {
             })
     }
 
-    /// What was last touched here was touched at or after `token`, in any stream, or by later definitions: a reader that
-    /// resumes from `token` has to be sent it. Equal counts as after, since a replica also changes its verdicts by time,
+    /// What was last touched here was touched at or after `token`, in any stream, or by later definitions or cluster records: a
+    /// reader that resumes from `token` has to be sent it. Equal counts as after, since a replica also changes its verdicts by time,
     /// between two messages. What the token does not know, or knows in another incarnation, counts as after too.
     #[must_use]
     pub fn is_touched_since(&self, token: &Self) -> bool {
         self.definitions_revision > token.definitions_revision
+            || self.clusters_revision > token.clusters_revision
             || self.streams.iter().any(|(stream, touched)| {
                 token.place(stream).is_none_or(|read| {
                     touched.incarnation_unix_ns != read.incarnation_unix_ns
@@ -185,6 +196,7 @@ impl Position {
         v1::Position {
             streams: streams.collect(),
             definitions_revision: self.definitions_revision,
+            clusters_revision: self.clusters_revision,
             as_of: None,
         }
     }
@@ -192,8 +204,9 @@ impl Position {
     /// From the API; `as_of` is the caller's to read.
     #[must_use]
     pub fn from_wire(position: &v1::Position) -> Self {
-        let mut read =
-            Self { streams: Vec::new(), definitions_revision: position.definitions_revision };
+        let v1::Position { streams: _, definitions_revision, clusters_revision, as_of: _ } =
+            *position;
+        let mut read = Self { streams: Vec::new(), definitions_revision, clusters_revision };
         for v1::StreamPosition { stream, incarnation_unix_ns, sequence } in &position.streams {
             read.advance(&StreamPoint {
                 stream: stream.as_str().into(),
@@ -240,6 +253,8 @@ mod tests {
         }
         let defined = Position { definitions_revision: 1, ..at.clone() };
         assert!(!at.is_at_or_beyond(&defined) && defined.is_at_or_beyond(&at));
+        let labelled = Position { clusters_revision: 1, ..at.clone() };
+        assert!(!at.is_at_or_beyond(&labelled) && labelled.is_at_or_beyond(&at));
     }
 
     #[test]
@@ -253,6 +268,7 @@ mod tests {
             ("in an unknown stream", position(&[("C", 1, 1)]), true),
             ("by no message", Position { definitions_revision: 3, ..Position::default() }, false),
             ("by definitions", Position { definitions_revision: 4, ..Position::default() }, true),
+            ("by labels", Position { clusters_revision: 1, ..Position::default() }, true),
         ] {
             assert_eq!(touched.is_touched_since(&token), want, "{case}");
         }

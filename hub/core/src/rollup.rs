@@ -65,8 +65,12 @@ pub(crate) fn roll_up(
     // There are as many of these as entities, most of one workload: spare room would be most of what they take.
     let mut workloads = Vec::with_capacity(tally.workloads.len());
     workloads.extend(tally.workloads.iter().filter_map(|id| sentence::summary(scene.graph, *id)));
-    let verdict =
-        v1::ClusterVerdict { cluster: cluster.to_string(), verdict: Some(verdict), workloads };
+    let verdict = v1::ClusterVerdict {
+        cluster: cluster.to_string(),
+        verdict: Some(verdict),
+        workloads,
+        labels: std::collections::BTreeMap::new(),
+    };
     Rolled { verdict, recheck_at: tally.recheck_at }
 }
 

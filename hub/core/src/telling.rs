@@ -7,7 +7,11 @@
 //!
 //! Invariants: at most one transition of an entity is under way; generations rise by one; what was told from a later point of
 //! the stream than ours is never overridden. What is refused for that is kept: it is told when this hub stands beyond that
-//! point, if it still holds then. Does not decide who may tell: the shell calls it only where it may.
+//! point, if it still holds then.
+//!
+//! Every replica has one. Of those that *follow* none tells: each keeps what it judged since the point up to which the one that
+//! *leads* says that all was told, and tells that when it leads. So what was not told when a leader fell silent is told by the
+//! next one. Who leads is not decided here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,6 +28,8 @@ pub const WAITING_MAX: usize = 16;
 pub struct Judged {
     /// The verdict over all clusters.
     pub verdict: v1::Verdict,
+    /// The clusters of which it is so, in order.
+    pub clusters: Vec<String>,
     /// When it changed.
     pub at: Time,
     /// Where the hub stood.
@@ -68,33 +74,85 @@ pub struct Teller {
     /// Those of which a verdict was refused, and may still hold.
     refused: BTreeSet<EntityRef>,
     left_out: u64,
+    /// Another replica tells.
+    follows: bool,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     told: Option<v1::HealthTransition>,
     sequence: u64,
-    under_way: Option<Judged>,
+    under_way: Option<UnderWay>,
     waiting: VecDeque<Judged>,
     /// The latest verdict, where it was not told only because somebody told from a later point.
     refused: Option<Judged>,
+    /// The latest verdict holds no more.
+    withdrawn: bool,
+}
+
+/// A verdict that is being told.
+#[derive(Debug)]
+struct UnderWay {
+    judged: Judged,
+    /// As it was sent.
+    transition: v1::HealthTransition,
 }
 
 impl Teller {
-    /// Takes over what was told before, from `vitals_state` or the stream. `sequence` is that of the last message on the
-    /// entity's subject; 0 where there is none.
+    /// Takes over what was told before, by this replica or another, from `vitals_state` or the stream. `sequence` is that of the
+    /// last message on the entity's subject; 0 where there is none, or it is not known.
     pub fn load(&mut self, entity: EntityRef, told: v1::HealthTransition, sequence: u64) {
         let entry = self.entities.entry(entity).or_default();
-        if told.generation >= entry.generation() {
+        if entry.told.is_none() || told.generation > entry.generation() {
             entry.told = Some(told);
             entry.sequence = sequence;
         }
+    }
+
+    /// Another replica tells from now on, or nobody knows who does. What is under way is answered all the same.
+    pub fn follow(&mut self) {
+        self.follows = true;
+    }
+
+    /// This replica tells from now on. Gives what to publish of what waited.
+    pub fn lead(&mut self) -> Vec<Telling> {
+        self.follows = false;
+        let waiting: Vec<EntityRef> = self
+            .entities
+            .iter()
+            .filter(|(_, entry)| !entry.waiting.is_empty())
+            .map(|(entity, _)| entity.clone())
+            .collect();
+        waiting.iter().filter_map(|entity| self.next(entity)).collect()
+    }
+
+    /// The replica that tells has told all that it judged up to there. What was judged here until then, and is not what was
+    /// judged last, was told, or passed too quickly for that one to see. The last one is kept: if it was not told, the two do
+    /// not judge alike.
+    pub fn prune(&mut self, told_up_to: &v1::Position) {
+        for entry in self.entities.values_mut() {
+            let kept = usize::from(!entry.withdrawn);
+            let is_past = |judged: &Judged| {
+                as_of(Some(&judged.position)) <= as_of(Some(told_up_to))
+                    || has_read_more(Some(told_up_to), Some(&judged.position))
+            };
+            while entry.waiting.len() > kept && entry.waiting.front().is_some_and(is_past) {
+                entry.waiting.pop_front();
+            }
+        }
+    }
+
+    /// Nothing waits or is under way.
+    #[must_use]
+    pub fn has_told_all(&self) -> bool {
+        self.entities.values().all(|it| it.under_way.is_none() && it.waiting.is_empty())
     }
 
     /// A verdict was reached. Gives what to publish, unless it is what was told last or something is under way.
     pub fn judge(&mut self, entity: &EntityRef, judged: Judged) -> Option<Telling> {
         let entry = self.entities.entry(entity.clone()).or_default();
         entry.refused = None;
+        entry.withdrawn = false;
         if let Some(last) = entry.waiting.back_mut().filter(|last| last.is_like(&judged)) {
             // Verdicts are handed over again and again: they must not push out what is to be told.
             *last = judged;
@@ -110,16 +168,19 @@ impl Teller {
 
     /// What was judged of an entity last holds no more, and what holds now is not to be told.
     pub fn withdraw(&mut self, entity: &EntityRef) {
-        if self.refused.remove(entity)
-            && let Some(entry) = self.entities.get_mut(entity)
-        {
+        self.refused.remove(entity);
+        if let Some(entry) = self.entities.get_mut(entity) {
             entry.refused = None;
+            entry.withdrawn = true;
         }
     }
 
     /// The hub stands there, and all that it judged last holds there. Gives what to publish of what was refused before: a
     /// hub that lagged hands over nothing when it has caught up, where its own verdict is what it was.
     pub fn stand(&mut self, position: &v1::Position) -> Vec<Telling> {
+        if self.follows {
+            return Vec::new();
+        }
         let refused = std::mem::take(&mut self.refused);
         let mut tellings = Vec::new();
         for entity in refused {
@@ -134,11 +195,14 @@ impl Teller {
     /// What became of what was under way. Gives what to publish next.
     pub fn answer(&mut self, entity: &EntityRef, answer: Answer) -> Option<Telling> {
         let entry = self.entities.get_mut(entity)?;
-        let judged = entry.under_way.take()?;
+        let UnderWay { judged, transition } = entry.under_way.take()?;
         match answer {
             Answer::Stored(sequence) => {
-                entry.told = Some(entry.transition(entity, &judged));
                 entry.sequence = sequence;
+                // It may have been read of `vitals_state` before the answer came, and even the one after it.
+                if transition.generation >= entry.generation() {
+                    entry.told = Some(transition);
+                }
             }
             Answer::Lost(winner) => {
                 entry.lose(winner.map(|winner| *winner));
@@ -162,7 +226,7 @@ impl Teller {
     }
 
     fn next(&mut self, entity: &EntityRef) -> Option<Telling> {
-        let entry = self.entities.get_mut(entity)?;
+        let entry = self.entities.get_mut(entity).filter(|_| !self.follows)?;
         let telling = entry.next(entity);
         if entry.refused.is_some() {
             self.refused.insert(entity.clone());
@@ -194,6 +258,7 @@ impl Entry {
             after: Some(judged.verdict.clone()),
             at: Some(judged.at.to_wire()),
             position: Some(judged.position.clone()),
+            clusters: judged.clusters.clone(),
         }
     }
 
@@ -226,7 +291,7 @@ impl Entry {
                 continue;
             }
             let transition = self.transition(entity, &judged);
-            self.under_way = Some(judged);
+            self.under_way = Some(UnderWay { judged, transition: transition.clone() });
             let expected_sequence = self.sequence;
             return Some(Telling { entity: entity.clone(), transition, expected_sequence });
         }

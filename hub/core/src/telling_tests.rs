@@ -11,6 +11,7 @@ const STATUSES: [v1::HealthStatus; 3] =
 fn judged(status: v1::HealthStatus, at: i64) -> Judged {
     Judged {
         verdict: v1::Verdict { status: status.into(), ..v1::Verdict::default() },
+        clusters: vec!["eu-1".into()],
         at: Time::from_unix_s(at),
         position: v1::Position {
             as_of: Some(Time::from_unix_s(at).to_wire()),
@@ -315,5 +316,149 @@ proptest! {
     #[test]
     fn two_replicas_tell_once(steps in proptest::collection::vec(step(2), 0..80)) {
         check(&steps, 2)?;
+    }
+}
+
+/// A lease that moves between two replicas: they see the same verdicts, each at its own pace, and one of them tells.
+#[derive(Clone, Debug)]
+enum Turn {
+    Verdict(usize),
+    /// It hears of all verdicts up to now.
+    Judge(usize),
+    /// What the one that tells has under way arrives.
+    Publish,
+    /// The others read what was told, and up to where all is.
+    Hear,
+    /// The one that tells falls silent: what it has under way is lost, or stored and not answered. The other begins.
+    Fail {
+        stored: bool,
+    },
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        4 => (0..3_usize).prop_map(Turn::Verdict),
+        4 => (0..2_usize).prop_map(Turn::Judge),
+        6 => Just(Turn::Publish),
+        3 => Just(Turn::Hear),
+        1 => any::<bool>().prop_map(|stored| Turn::Fail { stored }),
+    ]
+}
+
+struct Handover {
+    broker: Broker,
+    tellers: [Teller; 2],
+    heard: [usize; 2],
+    leader: usize,
+    under_way: Option<Telling>,
+    verdicts: Vec<usize>,
+}
+
+impl Handover {
+    fn new() -> Self {
+        let mut tellers = [Teller::default(), Teller::default()];
+        tellers.iter_mut().for_each(Teller::follow);
+        assert_eq!(tellers[0].lead(), []);
+        Self {
+            broker: Broker::default(),
+            tellers,
+            heard: [0, 0],
+            leader: 0,
+            under_way: None,
+            verdicts: Vec::new(),
+        }
+    }
+
+    fn judge(&mut self, replica: usize) {
+        for at in self.heard[replica]..self.verdicts.len() {
+            let judged = judged(STATUSES[self.verdicts[at]], at.try_into().unwrap());
+            let next = self.tellers[replica].judge(&shop(), judged);
+            assert!(next.is_none() || replica == self.leader, "only one tells");
+            self.under_way = self.under_way.take().or(next);
+        }
+        self.heard[replica] = self.verdicts.len();
+    }
+
+    fn publish(&mut self) -> bool {
+        let Some(telling) = self.under_way.take() else { return false };
+        let answer = self.broker.publish(&telling);
+        // It reads what it told itself, too, and that before the answer or behind it.
+        if let Some((_, told)) =
+            self.broker.stored.last().filter(|_| self.verdicts.len().is_multiple_of(2))
+        {
+            self.tellers[self.leader].load(shop(), told.clone(), 0);
+        }
+        self.under_way = self.tellers[self.leader].answer(&shop(), answer);
+        true
+    }
+
+    fn hear(&mut self) {
+        let other = 1 - self.leader;
+        if let Some((_, told)) = self.broker.stored.last() {
+            self.tellers[other].load(shop(), told.clone(), 0);
+        }
+        let at = i64::try_from(self.heard[self.leader]).unwrap() - 1;
+        if self.tellers[self.leader].has_told_all() {
+            self.tellers[other].prune(&judged(STATUSES[0], at).position);
+        }
+    }
+
+    fn take(&mut self, turn: &Turn) {
+        match turn {
+            // Ever more follow than there is room for only where nobody reads.
+            Turn::Verdict(_)
+                if self.verdicts.len() >= self.heard.into_iter().min().unwrap() + 8 => {}
+            Turn::Verdict(status) if self.verdicts.last() == Some(status) => {}
+            Turn::Verdict(status) => self.verdicts.push(*status),
+            Turn::Judge(replica) => self.judge(*replica),
+            Turn::Publish => drop(self.publish()),
+            Turn::Hear => self.hear(),
+            Turn::Fail { stored } => {
+                let lost = self.under_way.take().filter(|_| *stored);
+                lost.map(|telling| self.broker.publish(&telling));
+                let failed = self.leader;
+                self.leader = 1 - failed;
+                self.tellers[failed] = Teller::default();
+                self.tellers[failed].follow();
+                // It starts again, and knows what it reads: what was told, and what holds now.
+                self.heard[failed] = self.verdicts.len().saturating_sub(1);
+                self.judge(failed);
+                if let Some((_, told)) = self.broker.stored.last() {
+                    self.tellers[self.leader].load(shop(), told.clone(), 0);
+                }
+                self.under_way = self.tellers[self.leader].lead().pop();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// What waited when the one that told fell silent is told by the other, in order and once, unless both fell silent.
+    #[test]
+    fn the_next_teller_tells_what_the_last_one_did_not(turns in proptest::collection::vec(turn(), 0..80)) {
+        let mut world = Handover::new();
+        let mut failures = 0;
+        for turn in &turns {
+            let is_failure = matches!(turn, Turn::Fail { .. });
+            if is_failure && failures == 1 {
+                continue;
+            }
+            failures += usize::from(is_failure);
+            world.take(turn);
+        }
+        world.judge(world.leader);
+        while world.publish() {}
+        let told: Vec<i32> = world
+            .broker
+            .stored
+            .iter()
+            .map(|(_, told)| told.after.as_ref().unwrap().status)
+            .collect();
+        let want: Vec<i32> = world.verdicts.iter().map(|it| STATUSES[*it].into()).collect();
+        prop_assert_eq!(told, want);
+        let generations: Vec<u64> = world.broker.stored.iter().map(|(_, told)| told.generation).collect();
+        prop_assert_eq!(generations, (1..=world.verdicts.len() as u64).collect::<Vec<_>>());
     }
 }

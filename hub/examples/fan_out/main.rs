@@ -14,6 +14,8 @@
     reason = "a measurement that fails should stop there"
 )]
 
+mod nothing;
+
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,6 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use vitals_hub::definitions::{Definition, Listed, Store, StoreError};
 use vitals_hub::drill::{self, DrillDown};
 use vitals_hub::metrics::ServeMetrics;
 use vitals_hub::query::Desk;
@@ -39,6 +40,8 @@ use vitals_runtime::clock::SystemClock;
 use vitals_runtime::http::Readiness;
 use vitals_runtime::nats::{self, Identity, NatsArgs};
 use vitals_runtime::tasks::{Supervisor, Tasks};
+
+use nothing::Nothing;
 
 /// Entities in the view.
 const ENTITIES: u64 = 100;
@@ -305,8 +308,14 @@ async fn serve() {
     println!("{}", server.address());
     let supervisor = Supervisor::new();
     let drill = drill(clusters.clone(), &supervisor.tasks()).await;
-    let sources =
-        Sources { shared: Arc::new(shared), clusters, definitions: Arc::new(Nothing), drill };
+    let sources = Sources {
+        shared: Arc::new(shared),
+        clusters,
+        definitions: Arc::new(Nothing),
+        records: Arc::new(Nothing),
+        history: Arc::new(Nothing),
+        drill,
+    };
     server.serve(sources, &supervisor.tasks());
     let feeding = async {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -358,6 +367,7 @@ fn change(index: u64, sequence: u64) -> Change {
         cluster: name.into(),
         verdict: Some(verdict.clone()),
         workloads: Vec::new(),
+        labels: Default::default(),
     };
     let state = v1::Entity {
         r#ref: entity.to_string(),
@@ -370,23 +380,4 @@ fn change(index: u64, sequence: u64) -> Change {
         ..Default::default()
     };
     Change { entity, touched: position(sequence), outcome: Outcome::Changed(Arc::new(state)) }
-}
-
-/// No definitions.
-#[derive(Debug)]
-struct Nothing;
-
-#[tonic::async_trait]
-impl Store for Nothing {
-    async fn put(&self, _: Vec<Definition>) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    async fn delete(&self, _: Vec<EntityRef>) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    async fn list(&self) -> Result<Listed, StoreError> {
-        Ok(Listed::default())
-    }
 }

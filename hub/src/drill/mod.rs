@@ -173,8 +173,8 @@ impl DrillDown {
     fn agents(&self, cluster: &ClusterName, verb: Verb) -> Result<Agents, Error> {
         match &*self.clusters.borrow() {
             Clusters::Unread => Err(Error::Unread),
-            Clusters::Read(clusters) => {
-                let known = clusters.iter().find(|it| it.name == cluster.as_str());
+            Clusters::Read(said) => {
+                let known = said.clusters.iter().find(|it| it.name == cluster.as_str());
                 let known = known.ok_or_else(|| Error::UnknownCluster(cluster.clone()))?;
                 Ok(Agents::of(self.client.clone(), cluster.clone(), known, verb))
             }

@@ -14,6 +14,7 @@ use vitals_proto::v1::{self, cluster_service_server::ClusterService};
 
 use super::error::Error;
 use super::limits::{Gate, Permit};
+use super::operators::Operators;
 
 /// Between two times that a watch says all clusters again.
 const ALL_INTERVAL: Duration = Duration::from_secs(15);
@@ -24,14 +25,23 @@ pub enum Clusters {
     /// The streams are being read for the first time: what is known is a part, and is not given as the whole.
     #[default]
     Unread,
+    /// All of them.
+    Read(Arc<Said>),
+}
+
+/// What is said of the clusters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
     /// All clusters, ordered by slug.
-    Read(Arc<Vec<v1::Cluster>>),
+    pub clusters: Vec<v1::Cluster>,
+    /// Revision of the cluster records that they show.
+    pub revision: u64,
 }
 
 impl Clusters {
-    fn all(&self) -> Result<Arc<Vec<v1::Cluster>>, Error> {
+    pub(super) fn all(&self) -> Result<Arc<Said>, Error> {
         match self {
-            Self::Read(clusters) => Ok(Arc::clone(clusters)),
+            Self::Read(said) => Ok(Arc::clone(said)),
             Self::Unread => {
                 Err(Error::NotReady("it is reading the objects for the first time".to_owned()))
             }
@@ -44,6 +54,7 @@ impl Clusters {
 pub(super) struct ClusterReader {
     pub(super) clusters: watch::Receiver<Clusters>,
     pub(super) gate: Arc<Gate>,
+    pub(super) operators: Operators,
 }
 
 #[tonic::async_trait]
@@ -52,8 +63,22 @@ impl ClusterService for ClusterReader {
         &self,
         _: Request<v1::ListClustersRequest>,
     ) -> Result<Response<v1::ListClustersResponse>, Status> {
-        let clusters = self.clusters.borrow().all()?;
-        Ok(Response::new(v1::ListClustersResponse { clusters: clusters.to_vec() }))
+        let said = self.clusters.borrow().all()?;
+        Ok(Response::new(v1::ListClustersResponse { clusters: said.clusters.clone() }))
+    }
+
+    async fn set_cluster_labels(
+        &self,
+        request: Request<v1::SetClusterLabelsRequest>,
+    ) -> Result<Response<v1::SetClusterLabelsResponse>, Status> {
+        Ok(Response::new(self.operators.label(request.into_inner()).await?))
+    }
+
+    async fn forget_cluster(
+        &self,
+        request: Request<v1::ForgetClusterRequest>,
+    ) -> Result<Response<v1::ForgetClusterResponse>, Status> {
+        Ok(Response::new(self.operators.forget(request.into_inner()).await?))
     }
 
     type WatchClustersStream = BoxStream<'static, Result<v1::WatchClustersResponse, Status>>;
@@ -96,12 +121,12 @@ impl ClusterWatch {
     async fn next(&mut self) -> Option<v1::WatchClustersResponse> {
         loop {
             // What was read once stays read.
-            let clusters = self.clusters.borrow_and_update().all().ok()?;
+            let said = self.clusters.borrow_and_update().all().ok()?;
             let is_all = Instant::now() >= self.all_at;
             if is_all {
                 self.all_at = Instant::now() + ALL_INTERVAL;
             }
-            let step = self.compare(&clusters, is_all);
+            let step = self.compare(&said.clusters, is_all);
             if is_all || !step.clusters.is_empty() || !step.removed.is_empty() {
                 return Some(step);
             }
@@ -155,10 +180,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_first_then_what_changed_in_more_than_times_then_all_again() {
-        let read = |clusters| Clusters::Read(Arc::new(clusters));
+        let read = |clusters| Clusters::Read(Arc::new(Said { clusters, revision: 0 }));
         let (sender, clusters) = watch::channel(Clusters::default());
         let gate = Gate::new(Limits::default(), ServeMetrics::default());
-        let reader = ClusterReader { clusters, gate };
+        let operators = Operators::for_tests(clusters.clone());
+        let reader = ClusterReader { clusters, gate, operators };
         let request = Request::new(v1::WatchClustersRequest {});
         let refused = reader.watch_clusters(request).await.err().unwrap();
         assert_eq!(refused.code(), tonic::Code::Unavailable, "not all is read");

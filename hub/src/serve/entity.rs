@@ -6,12 +6,14 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
+use vitals_hub_core::Time;
 use vitals_proto::identity::{EntityRef, ObjectKey};
 use vitals_proto::v1::{self, entity_service_server::EntityService};
 use vitals_runtime::http::Readiness;
 
 use super::error::Error;
 use super::{PAGE_BYTES_MAX, page_size, unimplemented_stream};
+use crate::history::{Asked, History, Page};
 use crate::query::{Query, TreeRoot};
 use crate::view::Most;
 use crate::view::filter::Filter;
@@ -20,11 +22,15 @@ use crate::watch::Shared;
 /// Between two looks whether a watched tree has changed.
 const TREE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Transitions on a page where the client does not say how many.
+const TRANSITIONS_UNASKED: u32 = 100;
+
 /// Serves entities.
 #[derive(Clone, Debug)]
 pub(super) struct Entities {
     pub(super) shared: Arc<Shared>,
     pub(super) trees: Arc<Semaphore>,
+    pub(super) history: Arc<dyn History>,
 }
 
 impl Entities {
@@ -157,9 +163,17 @@ impl EntityService for Entities {
 
     async fn list_transitions(
         &self,
-        _: Request<v1::ListTransitionsRequest>,
+        request: Request<v1::ListTransitionsRequest>,
     ) -> Result<Response<v1::ListTransitionsResponse>, Status> {
-        Err(Error::Unimplemented("ListTransitions").into())
+        let asked = transitions_asked(request.into_inner())?;
+        check_ready(&self.shared)?;
+        let Page { transitions, next, ever } =
+            self.history.transitions(&asked).await.map_err(Error::from)?;
+        if !ever && self.shared.view.entity(&asked.entity).is_none() {
+            return Err(not_found(&asked.entity).into());
+        }
+        let next_page_token = next.map(|next| next.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::ListTransitionsResponse { transitions, next_page_token }))
     }
 
     async fn list_changes(
@@ -186,6 +200,24 @@ impl EntityService for Entities {
         let explained = self.shared.desk.ask(ask).await.map_err(Error::from)?;
         Ok(Response::new(explained.ok_or_else(|| not_held(&object))?))
     }
+}
+
+fn transitions_asked(request: v1::ListTransitionsRequest) -> Result<Asked, Error> {
+    let v1::ListTransitionsRequest { r#ref, page_size: count, page_token, since, until } = request;
+    let before = match page_token.as_str() {
+        "" => None,
+        token => Some(token.parse::<u64>().map_err(|_| {
+            Error::Invalid("page_token is not one that this method gave".to_owned())
+        })?),
+    };
+    let (since, until) = (since.as_ref().map(Time::from_wire), until.as_ref().map(Time::from_wire));
+    if let (Some(since), Some(until)) = (since, until)
+        && since >= until
+    {
+        return Err(Error::Invalid("since is not before until".to_owned()));
+    }
+    let count = page_size(if count == 0 { TRANSITIONS_UNASKED } else { count });
+    Ok(Asked { entity: r#ref.parse()?, since, until, before, count })
 }
 
 /// One watched tree: looked at again and again, said when it differs.

@@ -5,7 +5,7 @@ use vitals_proto::identity;
 use vitals_proto::v1::RequestRefusal;
 
 use super::limits::Exceeded;
-use crate::{definitions, drill, query, view};
+use crate::{cluster_records, definitions, drill, history, query, view};
 
 /// Why a request is not served.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,16 @@ pub(super) enum Error {
     Store(#[from] definitions::StoreError),
     #[error(transparent)]
     Drill(#[from] drill::Error),
+    #[error(transparent)]
+    Records(#[from] cluster_records::Error),
+    #[error(transparent)]
+    History(#[from] history::Error),
+    /// It must not be done as things are; somebody has to change them first.
+    #[error("{0}")]
+    Precondition(String),
+    /// It cannot be done or known now; it may be tried again.
+    #[error("{0}")]
+    Unavailable(String),
     /// The hub has not read its first snapshot.
     #[error("the hub is not ready yet: {0}; try again in a few seconds, or at another replica")]
     NotReady(String),
@@ -47,7 +57,16 @@ impl From<Error> for Status {
             }
             Error::NotFound(_) => Self::not_found(message),
             Error::Limit(_) | Error::Trees => Self::resource_exhausted(message),
-            Error::Core(_) | Error::NotReady(_) => Self::unavailable(message),
+            Error::Core(_)
+            | Error::NotReady(_)
+            | Error::Unavailable(_)
+            | Error::History(_)
+            | Error::Records(cluster_records::Error::Unavailable { .. }) => {
+                Self::unavailable(message)
+            }
+            Error::Records(cluster_records::Error::Conflict(_)) => Self::aborted(message),
+            Error::Records(cluster_records::Error::Labels(_)) => Self::invalid_argument(message),
+            Error::Precondition(_) => Self::failed_precondition(message),
             Error::Store(definitions::StoreError::Unavailable { .. }) => Self::unavailable(message),
             Error::Store(definitions::StoreError::Conflict { .. }) => Self::aborted(message),
             Error::Drill(error) => Self::new(code_of_drill(&error), message),

@@ -6,9 +6,10 @@
 //!
 //! Deliberately not here: what to do with an entity that passes, or does not any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
+use vitals_hub_core::cluster_record;
 use vitals_proto::identity::{self, ClusterName, EntityRef};
 use vitals_proto::v1;
 use xxhash_rust::xxh3::xxh3_64;
@@ -23,10 +24,19 @@ pub struct Attributes {
     pub owner: Box<str>,
     /// Reference of its system; empty where unknown.
     pub system: Box<str>,
-    /// Slugs of the clusters where it is.
-    pub clusters: Box<[Box<str>]>,
+    /// The clusters where it is.
+    pub clusters: Box<[InCluster]>,
     /// Over all clusters.
     pub status: v1::HealthStatus,
+}
+
+/// A cluster in which an entity is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InCluster {
+    /// Its slug.
+    pub name: Box<str>,
+    /// Its labels, by key.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
 }
 
 /// A filter as a client wrote it, checked. Fields narrow together; an empty field passes all.
@@ -39,6 +49,8 @@ pub struct Filter {
     statuses: BTreeSet<i32>,
     kinds: BTreeSet<String>,
     namespaces: BTreeSet<String>,
+    /// Values by key.
+    cluster_labels: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Why a filter cannot be used. Final: the client has to change it.
@@ -57,6 +69,12 @@ pub enum Error {
     Status {
         /// Its number.
         status: i32,
+    },
+    /// A label is none.
+    #[error("cannot read filter.cluster_labels: {label:?} is not KEY=VALUE")]
+    Label {
+        /// As it was written.
+        label: String,
     },
     /// There are too many values.
     #[error(
@@ -77,9 +95,17 @@ impl Filter {
 
     /// Reads what a client wrote.
     pub fn parse(filter: v1::EntityFilter) -> Result<Self, Error> {
-        let v1::EntityFilter { refs, owners, systems, clusters, statuses, kinds, namespaces } =
-            filter;
-        let texts = [&refs, &owners, &systems, &clusters, &kinds, &namespaces];
+        let v1::EntityFilter {
+            refs,
+            owners,
+            systems,
+            clusters,
+            statuses,
+            kinds,
+            namespaces,
+            cluster_labels,
+        } = filter;
+        let texts = [&refs, &owners, &systems, &clusters, &kinds, &namespaces, &cluster_labels];
         let count = texts.iter().map(|texts| texts.len()).sum::<usize>() + statuses.len();
         if count > FILTER_VALUES_MAX {
             return Err(Error::TooLarge { count });
@@ -115,6 +141,7 @@ impl Filter {
             statuses: statuses.into_iter().collect(),
             kinds: kinds.iter().map(|kind| kind.to_lowercase()).collect(),
             namespaces: namespaces.iter().map(|namespace| namespace.to_lowercase()).collect(),
+            cluster_labels: values_by_key(cluster_labels)?,
         })
     }
 
@@ -131,9 +158,22 @@ impl Filter {
         self.could_pass(entity)
             && passes(&self.owners, owner)
             && passes(&self.systems, system)
-            && (self.clusters.is_empty()
-                || clusters.iter().any(|cluster| self.clusters.contains(&**cluster)))
+            && self.passes_in(clusters)
             && (self.statuses.is_empty() || self.statuses.contains(&i32::from(*status)))
+    }
+
+    /// One of the clusters is all that is said of clusters.
+    fn passes_in(&self, clusters: &[InCluster]) -> bool {
+        if self.clusters.is_empty() && self.cluster_labels.is_empty() {
+            return true;
+        }
+        let has = |labels: &[(Box<str>, Box<str>)], key: &str, values: &BTreeSet<String>| {
+            labels.iter().any(|(of, value)| **of == *key && values.contains(&**value))
+        };
+        clusters.iter().any(|InCluster { name, labels }| {
+            passes(&self.clusters, name)
+                && self.cluster_labels.iter().all(|(key, values)| has(labels, key, values))
+        })
     }
 
     /// Passes all entities.
@@ -148,7 +188,8 @@ impl Filter {
 
     /// Equal for filters that pass the same by the same words, in whatever order and however often written.
     pub fn hash(&self) -> u64 {
-        let Self { refs, owners, systems, clusters, statuses, kinds, namespaces } = self;
+        let Self { refs, owners, systems, clusters, statuses, kinds, namespaces, cluster_labels } =
+            self;
         let texts = |texts: &BTreeSet<String>| texts.iter().cloned().collect();
         let canonical = v1::EntityFilter {
             refs: refs.iter().map(ToString::to_string).collect(),
@@ -158,9 +199,26 @@ impl Filter {
             statuses: statuses.iter().copied().collect(),
             kinds: texts(kinds),
             namespaces: texts(namespaces),
+            cluster_labels: cluster_labels
+                .iter()
+                .flat_map(|(key, values)| values.iter().map(move |value| format!("{key}={value}")))
+                .collect(),
         };
         xxh3_64(&canonical.encode_to_vec())
     }
+}
+
+fn values_by_key(labels: Vec<String>) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for label in labels {
+        match label.split_once('=') {
+            Some((key, value)) if cluster_record::check_key(key).is_ok() && !value.is_empty() => {
+                values.entry(key.to_owned()).or_default().insert(value.to_owned());
+            }
+            Some(_) | None => return Err(Error::Label { label }),
+        }
+    }
+    Ok(values)
 }
 
 fn passes(wanted: &BTreeSet<String>, value: &str) -> bool {
@@ -170,7 +228,14 @@ fn passes(wanted: &BTreeSet<String>, value: &str) -> bool {
 impl Attributes {
     /// Of an entity as it is served.
     pub fn of(entity: &v1::Entity) -> Self {
-        let clusters = entity.clusters.iter().map(|cluster| cluster.cluster.as_str().into());
+        let clusters = entity.clusters.iter().map(|cluster| InCluster {
+            name: cluster.cluster.as_str().into(),
+            labels: cluster
+                .labels
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
+        });
         let status = entity.verdict.as_ref().map_or_else(Default::default, v1::Verdict::status);
         Self {
             owner: entity.owner.as_str().into(),
@@ -185,11 +250,20 @@ impl Attributes {
 mod tests {
     use super::*;
 
+    fn in_cluster(name: &str, labels: &[(&str, &str)]) -> InCluster {
+        let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        InCluster { name: name.into(), labels: labels.collect() }
+    }
+
     fn shop() -> (EntityRef, Attributes) {
         let attributes = Attributes {
             owner: "group:default/payments".into(),
             system: "system:default/checkout".into(),
-            clusters: ["eu-1".into(), "us-1".into()].into(),
+            clusters: [
+                in_cluster("eu-1", &[("environment", "prod"), ("tier", "1")]),
+                in_cluster("us-1", &[("environment", "test")]),
+            ]
+            .into(),
             status: v1::HealthStatus::Degraded,
         };
         ("component:default/shop".parse().unwrap(), attributes)
@@ -205,6 +279,7 @@ mod tests {
             "clusters" => filter.clusters = values,
             "kinds" => filter.kinds = values,
             "namespaces" => filter.namespaces = values,
+            "cluster_labels" => filter.cluster_labels = values,
             "statuses" => {
                 filter.statuses = values.iter().map(|value| value.parse().unwrap()).collect();
             }
@@ -232,6 +307,11 @@ mod tests {
             ("kinds", &["workload"], false),
             ("namespaces", &["default"], true),
             ("namespaces", &["other"], false),
+            ("cluster_labels", &["environment=prod"], true),
+            ("cluster_labels", &["environment=dev", "environment=test"], true),
+            ("cluster_labels", &["environment=prod", "tier=1"], true),
+            ("cluster_labels", &["environment=test", "tier=1"], false),
+            ("cluster_labels", &["region=eu"], false),
         ] {
             let filter = Filter::parse(one(field, values)).unwrap();
             assert_eq!(filter.passes(&entity, &attributes), want, "{field} {values:?}");
@@ -250,6 +330,13 @@ mod tests {
             ..Default::default()
         };
         assert!(!Filter::parse(both).unwrap().passes(&entity, &attributes));
+        // A cluster that is called so and another that has the label are not one that does both.
+        for (cluster, want) in [("eu-1", true), ("us-1", false)] {
+            let clusters = vec![cluster.to_owned()];
+            let cluster_labels = vec!["environment=prod".to_owned()];
+            let filter = v1::EntityFilter { clusters, cluster_labels, ..Default::default() };
+            assert_eq!(Filter::parse(filter).unwrap().passes(&entity, &attributes), want);
+        }
     }
 
     #[test]
@@ -258,6 +345,8 @@ mod tests {
             ("refs", &["a b"][..], "cannot read filter.refs: \"component:default/a b\""),
             ("clusters", &["EU_1"], "cannot read filter.clusters: \"EU_1\""),
             ("statuses", &["99"], "cannot read filter.statuses: 99 is not a HealthStatus"),
+            ("cluster_labels", &["prod"], "cannot read filter.cluster_labels: \"prod\" is not"),
+            ("cluster_labels", &["a="], "cannot read filter.cluster_labels: \"a=\" is not"),
         ] {
             let message = Filter::parse(one(field, values)).unwrap_err().to_string();
             assert!(message.starts_with(want), "{message}");

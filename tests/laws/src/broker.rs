@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use vitals_proto::v1;
 
 /// One stored message.
 #[derive(Clone, Debug)]
@@ -103,6 +104,19 @@ impl Broker {
             clock_offset: self.clock_offset,
             ..Self::default()
         };
+    }
+
+    /// Removes all up to a position, where that is one of this incarnation.
+    pub fn purge(&mut self, position: &v1::Position) {
+        let purged = position
+            .streams
+            .iter()
+            .filter(|stream| stream.incarnation_unix_ns == self.incarnation)
+            .map(|stream| stream.sequence)
+            .max();
+        let Some(last) = purged else { return };
+        self.by_sequence.retain(|sequence, _| *sequence > last);
+        self.by_subject.retain(|_, sequence| *sequence > last);
     }
 
     /// Loses what is stored on the subjects that `choose` picks, silently.

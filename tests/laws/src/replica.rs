@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vitals_hub_core::{
-    Effect, Hub, Input, MayResume, Message, Position, Settings, StreamName, Time,
+    ClusterRecord, Effect, Forgotten, Hub, Input, MayResume, Message, Position, Settings,
+    StreamName, Time,
     picture::{EntityChange, Outcome},
 };
 use vitals_proto::{
@@ -23,6 +24,15 @@ use crate::{
 };
 
 const STREAM: &str = "VITALS_OBJECTS";
+
+/// What operators said of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Described {
+    /// Of all that they said.
+    pub revision: u64,
+    /// Up to where it is forgotten.
+    pub forgotten: Option<Forgotten>,
+}
 
 /// A law that does not hold, and how that was seen.
 #[derive(Debug)]
@@ -74,13 +84,15 @@ pub struct Replica {
     heard: BTreeMap<(String, i64), usize>,
     /// Until then a time may mean several heartbeats.
     unsure_until: i64,
+    /// It will forget the cluster at the end of its first snapshot.
+    forgets: bool,
     asked: Vec<v1::RepairRequest>,
 }
 
 impl Replica {
     /// A hub that has just started.
-    pub fn start(rules: Rules) -> Self {
-        Self {
+    pub fn start(rules: Rules, described: &Described) -> Self {
+        let mut replica = Self {
             lags: false,
             deceived_at: None,
             hub: Hub::new(Settings { rules, streams: vec![STREAM.into()] }),
@@ -91,8 +103,35 @@ impl Replica {
             highest: BTreeMap::new(),
             heard: BTreeMap::new(),
             unsure_until: i64::MIN,
+            forgets: false,
             asked: Vec::new(),
+        };
+        replica.describe(described, 0);
+        replica
+    }
+
+    /// How the cluster would be forgotten, where this hub knows it.
+    pub fn forgetting(&self, now: i64) -> Option<Forgotten> {
+        let cluster = "c".parse().unwrap();
+        let forgetting = self.hub.forgetting(&cluster, Time::from_unix_ms(now));
+        Some(forgetting.ok()?.forgotten)
+    }
+
+    /// Reads what operators said. Once read it is not read again.
+    pub fn describe(&mut self, described: &Described, now: i64) {
+        let Described { revision, forgotten } = described;
+        if self.hub.position().clusters_revision == *revision && *revision > 0 {
+            return;
         }
+        let record = ClusterRecord { forgotten: forgotten.clone(), ..ClusterRecord::default() };
+        let records = BTreeMap::from([("c".parse().unwrap(), record)]);
+        let now = Time::from_unix_ms(now);
+        self.hub.apply(Input::Clusters { records, revision: *revision }, now);
+        // What is forgotten and exists comes again with the next repairs; until all was read once, it goes only then.
+        self.highest.clear();
+        self.forgets = !self.hub.is_ready();
+        let effects = self.hub.settle(now);
+        self.perform(effects);
     }
 
     /// Reads at most `most` messages. Gives what it asks of agents.
@@ -172,8 +211,10 @@ impl Replica {
             let before = self.held();
             self.hub.apply(Input::SnapshotEnd { stream: &self.stream, sequence }, now);
             let after = self.held();
-            for key in before.difference(&after) {
-                self.check_removed(key, seen)?;
+            if !std::mem::take(&mut self.forgets) {
+                for key in before.difference(&after) {
+                    self.check_removed(key, seen)?;
+                }
             }
         }
         Ok(())
@@ -317,6 +358,7 @@ impl Replica {
                 },
                 Effect::AskRepair { request, .. } => self.asked.push(request),
                 Effect::Cluster(_)
+                | Effect::ClusterForgotten { .. }
                 | Effect::ScopesOverlap { .. }
                 | Effect::HubBlind { .. }
                 | Effect::HubSees { .. } => {}

@@ -15,7 +15,7 @@ use crate::{
     broker::Broker,
     chance::Chance,
     process::{Answers, Process, Spoken, Start},
-    replica::{Left, Replica, Resumed, Seen, Violation},
+    replica::{Described, Left, Replica, Resumed, Seen, Violation},
 };
 
 /// Namespaces, each a scope of its own.
@@ -87,6 +87,10 @@ pub enum Step {
     Lag(usize),
     /// It reads again.
     CatchUp(usize),
+    /// An operator asks a hub to forget the cluster, by force where it lives.
+    Forget(usize),
+    /// A hub reads what operators said.
+    Describe(usize),
     /// A subscriber of a hub leaves with its token.
     Leave(usize),
     /// It resumes at a hub.
@@ -112,6 +116,8 @@ pub struct World {
     requests: VecDeque<v1::RepairRequest>,
     spoken: Vec<Spoken>,
     left: Option<Left>,
+    /// What operators said of the cluster.
+    described: Described,
     calm: bool,
     /// When the broker last lost something that nobody can have noticed, by its clock.
     lost_at: Option<i64>,
@@ -135,6 +141,7 @@ impl World {
             requests: VecDeque::new(),
             spoken: Vec::new(),
             left: None,
+            described: Described::default(),
             calm: false,
             lost_at: None,
             resumes_served: 0,
@@ -144,7 +151,7 @@ impl World {
             world.processes.push(Process::start(number, namespace, &start));
         }
         for _ in 0..REPLICAS {
-            world.replicas.push(Replica::start(rules));
+            world.replicas.push(Replica::start(rules, &Described::default()));
         }
         world
     }
@@ -213,10 +220,12 @@ impl World {
                 self.broker.lose(|_| chance.percent(u64::from(*percent)));
             }
             Step::RestartHub(number) => {
-                self.replicas[*number] = Replica::start(self.rules);
+                self.replicas[*number] = self.start_hub();
             }
             Step::Lag(number) => self.replicas[*number].lags = true,
             Step::CatchUp(number) => self.replicas[*number].lags = false,
+            Step::Forget(number) => self.forget(*number),
+            Step::Describe(number) => self.describe(*number),
             Step::Leave(number) => self.leave(*number),
             Step::Resume(number) => self.resume(*number)?,
         }
@@ -313,6 +322,28 @@ impl World {
         }
     }
 
+    /// A hub reads what operators said before it reads anything else.
+    fn start_hub(&self) -> Replica {
+        Replica::start(self.rules, &self.described)
+    }
+
+    /// What is forgotten is written, and then purged.
+    fn forget(&mut self, number: usize) {
+        let now = self.broker_now();
+        if let Some(forgotten) = self.replicas[number].forgetting(now).filter(|_| self.broker.up) {
+            self.broker.purge(&forgotten.position.to_wire());
+            self.described.revision += 1;
+            self.described.forgotten = Some(forgotten);
+        }
+    }
+
+    fn describe(&mut self, number: usize) {
+        let now = self.broker_now();
+        if self.broker.up && !self.replicas[number].lags {
+            self.replicas[number].describe(&self.described, now);
+        }
+    }
+
     fn leave(&mut self, number: usize) {
         self.left = self.replicas[number].leave(self.broker_now(), self.lost_at);
     }
@@ -336,8 +367,9 @@ impl World {
             process.frozen = false;
             process.connect(self.now);
         }
-        for replica in &mut self.replicas {
-            replica.lags = false;
+        for number in 0..self.replicas.len() {
+            self.replicas[number].lags = false;
+            self.describe(number);
         }
         for _ in 0..HEALED_AFTER_MS / SLICE_MS {
             self.pass()?;
@@ -347,7 +379,8 @@ impl World {
             self.check_stream()?;
         }
         // A hub that has just read it all is the measure of what the others say.
-        self.replicas.push(Replica::start(self.rules));
+        let fresh = self.start_hub();
+        self.replicas.push(fresh);
         for _ in 0..FRESH_AFTER_MS / SLICE_MS {
             self.pass()?;
         }

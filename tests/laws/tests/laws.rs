@@ -49,6 +49,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => hubs.clone().prop_map(Step::RestartHub),
         2 => hubs.clone().prop_map(Step::Lag),
         3 => hubs.clone().prop_map(Step::CatchUp),
+        1 => hubs.clone().prop_map(Step::Forget),
+        2 => hubs.clone().prop_map(Step::Describe),
         3 => hubs.clone().prop_map(Step::Leave),
         3 => hubs.prop_map(Step::Resume),
     ]

@@ -21,11 +21,13 @@ pub enum Refusal {
     OtherScope,
     /// The cluster has too many kinds or scopes.
     TooMany,
+    /// Its cluster was forgotten since.
+    Forgotten,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Foreign,
         Self::Unreadable,
         Self::LowerEpoch,
@@ -35,6 +37,7 @@ impl Refusal {
         Self::OtherCluster,
         Self::OtherScope,
         Self::TooMany,
+        Self::Forgotten,
     ];
 
     /// For metrics.
@@ -50,6 +53,7 @@ impl Refusal {
             Self::OtherCluster => "other_cluster",
             Self::OtherScope => "other_scope",
             Self::TooMany => "too_many",
+            Self::Forgotten => "forgotten",
         }
     }
 }

@@ -52,7 +52,7 @@ impl Hub {
         let (listening, reading) = (self.listening(&at.stream), self.reading(&at.stream));
         let scope = self.sharing(said_by.clone());
         let of = self.clusters.get_mut(&cluster).ok_or(Refusal::TooMany)?;
-        let state = of.hear_scope(&scope, now).ok_or(Refusal::TooMany)?;
+        let state = of.hear_scope(&scope, at, now).ok_or(Refusal::TooMany)?;
         let certainty =
             if heartbeat.provisional { Certainty::Provisional } else { Certainty::Leased };
         match state.epochs.hear_heartbeat(epoch, certainty, now, listening) {

@@ -1,11 +1,15 @@
 //! What goes into the core, and what must happen then.
 
+use std::collections::BTreeMap;
+
 use vitals_proto::{
     identity::{ClusterName, ObjectKey, Scope},
     v1,
 };
 
-use crate::{picture::EntityChange, position::StreamName, time::Time};
+use crate::{
+    cluster_record::ClusterRecord, picture::EntityChange, position::StreamName, time::Time,
+};
 
 /// Whatever can change what the hub knows, except time.
 #[derive(Clone, Debug)]
@@ -59,6 +63,13 @@ pub enum Input<'a> {
         /// Their revision.
         revision: u64,
     },
+    /// What operators say of clusters, all of it.
+    Clusters {
+        /// Of each that something is said of.
+        records: BTreeMap<ClusterName, ClusterRecord>,
+        /// Their revision.
+        revision: u64,
+    },
     /// An agent answered a request for repair.
     RepairAnswer {
         /// Of which cluster.
@@ -101,6 +112,13 @@ pub enum Effect {
     Entity(EntityChange),
     /// A cluster is not what it was, in more than times.
     Cluster(v1::Cluster),
+    /// A cluster was forgotten, and nothing was said of it since.
+    ClusterForgotten {
+        /// Which.
+        cluster: ClusterName,
+        /// Objects that were held of it.
+        objects: usize,
+    },
     /// The agent of a scope is to be asked for repair.
     AskRepair {
         /// Of which cluster.

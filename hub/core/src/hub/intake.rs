@@ -53,7 +53,15 @@ impl Hub {
         at: &StreamPoint,
         now: Time,
     ) -> Result<(), Refusal> {
-        match Published::parse(message.subject).map_err(|_| Refusal::Foreign)? {
+        let published = Published::parse(message.subject).map_err(|_| Refusal::Foreign)?;
+        if self.is_forgotten(&published, at, now) {
+            // It is there again where the stream was put back: then its agent has to bury it, or to send what is held.
+            if let Published::Object(key) = &published {
+                self.displace(key, message);
+            }
+            return Err(Refusal::Forgotten);
+        }
+        match published {
             Published::Heartbeat(..) if !message.payload.starts_with(&MAGIC) => {
                 Err(Refusal::Foreign)
             }
@@ -110,7 +118,7 @@ impl Hub {
         let Envelope { epoch, counter, state, .. } = said.envelope;
         let rank = Rank { epoch, counter };
         let cluster = self.clusters.get_mut(said.key.cluster()).ok_or(Refusal::TooMany)?;
-        let scope = cluster.hear_scope(&said.scope, said.now).ok_or(Refusal::TooMany)?;
+        let scope = cluster.hear_scope(&said.scope, said.at, said.now).ok_or(Refusal::TooMany)?;
         let standing = scope.epochs.hear_object(epoch, said.now);
         let current = scope.epochs.current();
         if standing == Standing::Began {
@@ -309,16 +317,21 @@ impl Hub {
         for cluster in clusters {
             let held: Vec<_> = self.store.objects(&cluster).map(|held| held.key()).collect();
             for key in held.into_iter().filter(|key| !named.contains(key)) {
-                let counted = self.store.get(&key).map(|held| Counted {
-                    scope: held.scope().clone(),
-                    bucket: held.bucket(),
-                    digest: held.digest(),
-                });
-                self.uncount(&key, counted);
-                self.store.remove(&key);
+                self.drop_held(&key);
                 self.picture.remove(&key, None, &at);
             }
         }
+    }
+
+    /// Holds it no more, and counts it no more.
+    pub(super) fn drop_held(&mut self, key: &ObjectKey) {
+        let counted = self.store.get(key).map(|held| Counted {
+            scope: held.scope().clone(),
+            bucket: held.bucket(),
+            digest: held.digest(),
+        });
+        self.uncount(key, counted);
+        self.store.remove(key);
     }
 
     pub(super) fn listening(&self, stream: &StreamName) -> Listening {

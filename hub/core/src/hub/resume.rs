@@ -50,6 +50,17 @@ impl Hub {
         if let Some(stream) = lacking {
             return MayResume::Snapshot(format!("the token does not know stream {stream}"));
         }
+        // What was forgotten before this replica read anything was never here, so that nobody would say that it is gone.
+        if self.first_records.is_some_and(|first| from.clusters_revision < first) {
+            return MayResume::Snapshot(
+                "this replica has not seen what was forgotten since".into(),
+            );
+        }
+        if self.position.clusters_revision < from.clusters_revision {
+            wait = wait.or_else(|| {
+                Some(MayResume::Wait("the records of clusters are not read yet".to_owned()))
+            });
+        }
         if self.position.definitions_revision < from.definitions_revision {
             wait =
                 wait.or_else(|| Some(MayResume::Wait("definitions are not read yet".to_owned())));

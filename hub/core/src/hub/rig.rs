@@ -236,6 +236,7 @@ impl Rig {
             | Input::SnapshotEnd { .. }
             | Input::Idle { .. }
             | Input::Definitions { .. }
+            | Input::Clusters { .. }
             | Input::RepairAnswer { .. }
             | Input::NoAgent { .. } => {}
         }
@@ -308,6 +309,7 @@ impl Rig {
             Effect::AskRepair { request, .. } => Some(request.clone()),
             Effect::Entity(_)
             | Effect::Cluster(_)
+            | Effect::ClusterForgotten { .. }
             | Effect::ScopesOverlap { .. }
             | Effect::HubBlind { .. }
             | Effect::HubSees { .. } => None,

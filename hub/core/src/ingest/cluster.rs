@@ -16,7 +16,12 @@ use super::{
     scope::{ScopeState, Verified},
     unstreamed::Unstreamed,
 };
-use crate::{freshness::ClusterFreshness, position::StreamName, time::Time};
+use crate::{
+    cluster_record::{ClusterLabels, TITLE},
+    freshness::ClusterFreshness,
+    position::{Position, StreamName, StreamPoint},
+    time::Time,
+};
 
 /// Most scopes of a cluster. Messages of more are refused and counted.
 pub(crate) const SCOPES_MAX: usize = 256;
@@ -91,16 +96,33 @@ impl ClusterState {
     }
 
     /// A scope that is heard; `None` where there are too many.
-    pub(crate) fn hear_scope(&mut self, scope: &Scope, at: Time) -> Option<&mut ScopeState> {
+    pub(crate) fn hear_scope(
+        &mut self,
+        scope: &Scope,
+        point: &StreamPoint,
+        at: Time,
+    ) -> Option<&mut ScopeState> {
         if !self.scopes.contains_key(scope) {
             if self.scopes.len() >= SCOPES_MAX {
                 return None;
             }
-            let mut state = ScopeState::new(at);
+            let mut state = ScopeState::new(point, at);
             state.unstreamed = self.left.remove(scope).unwrap_or_default();
             self.scopes.insert(scope.clone(), state);
         }
-        self.scopes.get_mut(scope)
+        let state = self.scopes.get_mut(scope)?;
+        state.hear_at(point);
+        Some(state)
+    }
+
+    /// What was said up to there counts as never said: scopes that said nothing since go, and where something was dropped, what
+    /// is held of the others is to be proven anew.
+    pub(crate) fn forget(&mut self, position: &Position, has_dropped: bool) {
+        self.scopes.retain(|_, scope| !position.reaches(scope.last_point()));
+        if has_dropped {
+            self.scopes.values_mut().for_each(ScopeState::prove_anew);
+        }
+        self.left.clear();
     }
 
     /// Another cluster took the name: nothing that was said before is of it. The stream still has it.
@@ -206,8 +228,13 @@ impl ClusterState {
     }
 
     /// As the API says it, where that is not what was said last in more than times.
-    pub(crate) fn say(&mut self, objects: usize, now: Time) -> Option<v1::Cluster> {
-        let cluster = self.to_wire(objects, now);
+    pub(crate) fn say(
+        &mut self,
+        objects: usize,
+        labels: Option<&ClusterLabels>,
+        now: Time,
+    ) -> Option<v1::Cluster> {
+        let cluster = self.to_wire(objects, labels, now);
         let timeless = without_times(cluster.clone());
         if self.said.as_ref() == Some(&timeless) {
             return None;
@@ -217,11 +244,18 @@ impl ClusterState {
     }
 
     /// As the API says it.
-    pub(crate) fn to_wire(&self, objects: usize, now: Time) -> v1::Cluster {
-        let title = self.scopes.values().find_map(|scope| {
+    pub(crate) fn to_wire(
+        &self,
+        objects: usize,
+        labels: Option<&ClusterLabels>,
+        now: Time,
+    ) -> v1::Cluster {
+        let mut titles = self.scopes.values().filter_map(|scope| {
             let title = &scope.heartbeat()?.said.cluster_title;
             (!title.is_empty()).then(|| title.clone())
         });
+        let labels = labels.cloned().unwrap_or_default();
+        let title = labels.get(TITLE).cloned().or_else(|| titles.next());
         let uid = self.identity.uid().map(ToString::to_string);
         v1::Cluster {
             name: self.name.to_string(),
@@ -236,6 +270,7 @@ impl ClusterState {
             conflicting_uids: self.identity.conflicting(now).map(ToString::to_string).collect(),
             scopes: self.scopes.iter().map(|(name, scope)| scope_to_wire(name, scope)).collect(),
             objects: u64::try_from(objects).unwrap_or(u64::MAX),
+            labels,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     sums::HeldSums,
     unstreamed::Unstreamed,
 };
-use crate::time::Time;
+use crate::{position::StreamPoint, time::Time};
 
 /// One scope.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct ScopeState {
     heartbeat: Option<LastHeartbeat>,
     /// When it was first heard of, by the broker's clock.
     first_heard_at: Time,
+    /// Where it was heard last.
+    last_point: StreamPoint,
     /// How well it is seen; `None` before it was judged.
     judged: Option<Judged>,
 }
@@ -45,7 +47,7 @@ pub(crate) struct LastHeartbeat {
 }
 
 impl ScopeState {
-    pub(crate) fn new(first_heard_at: Time) -> Self {
+    pub(crate) fn new(point: &StreamPoint, first_heard_at: Time) -> Self {
         Self {
             epochs: Epochs::default(),
             sums: HeldSums::default(),
@@ -54,8 +56,24 @@ impl ScopeState {
             repairs: 0,
             heartbeat: None,
             first_heard_at,
+            last_point: point.clone(),
             judged: None,
         }
+    }
+
+    /// A message of it stands there.
+    pub(crate) fn hear_at(&mut self, point: &StreamPoint) {
+        self.last_point.clone_from(point);
+    }
+
+    /// Where it was heard last.
+    pub(crate) fn last_point(&self) -> &StreamPoint {
+        &self.last_point
+    }
+
+    /// What is held is not what was proven.
+    pub(crate) fn prove_anew(&mut self) {
+        self.comparison = Comparison::default();
     }
 
     /// Another agent speaks for it.

@@ -13,6 +13,7 @@ use vitals_proto::{
 use super::{Dirty, EntityChange, Judged, Outcome, Picture, since::Since};
 use crate::{
     catalog::Definition,
+    cluster_record::ClusterLabels,
     entity::{membership::Members, rule},
     position::Position,
     rollup::{self, Scene, combine},
@@ -109,8 +110,14 @@ impl Picture {
                 cluster: only.to_string(),
                 verdict,
                 workloads: vec![],
+                labels: ClusterLabels::new(),
             });
             clusters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+        }
+        if !self.labels.is_empty() {
+            for it in &mut clusters {
+                it.labels = self.labels.get(&it.cluster).cloned().unwrap_or_default();
+            }
         }
         let verdict = match (clusters.as_slice(), absent) {
             ([], Some(absent)) => absent,

@@ -193,7 +193,12 @@ impl<'a> Held<'a> {
     /// Its message is the last on its subject, as far as was read: no other took its place, and the stream has not been read
     /// from its beginning without it since.
     pub(crate) fn is_streamed(&self) -> bool {
-        !self.record.displaced && self.streams.is_current(self.record.stream)
+        !self.record.displaced && self.is_of_this_reading()
+    }
+
+    /// Its message was read since its stream was last begun to be read from its beginning.
+    pub(crate) fn is_of_this_reading(&self) -> bool {
+        self.streams.is_current(self.record.stream)
     }
 
     /// When the agent saw this state, by the agent's clock. Milliseconds since the Unix epoch.
