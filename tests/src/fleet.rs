@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use vitals::{
 };
 use vitals_proto::{identity::ClusterName, v1};
 
-use crate::{Binary, Cluster, Folder, Nats, Process, port::Port, wait_for};
+use crate::{Binary, Cluster, Folder, Nats, Process, port::Port, process::Output, wait_for};
 
 /// Starting, verifying and repairing all end far below this on a loaded machine.
 pub const SOON: Duration = Duration::from_secs(90);
@@ -58,6 +61,11 @@ impl RunningHub {
     /// URL of its gRPC.
     pub fn url(&self) -> String {
         format!("http://{}", self.grpc.address())
+    }
+
+    /// Where it serves metrics.
+    pub fn http(&self) -> std::net::SocketAddr {
+        self.http.address()
     }
 
     /// A client of it.
@@ -130,6 +138,15 @@ impl Fleet {
     /// An agent's process.
     pub fn agent(&self, name: &str) -> Result<&Process> {
         Ok(&self.running_agent(name)?.0)
+    }
+
+    /// Runs `vitals` against the hub, with the words of a line.
+    pub async fn vitals(&self, line: &str) -> Result<Output> {
+        // Each run has logs of its own, and so what it prints.
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("vitals-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+        let program = Binary::Vitals.program_named(&name)?.args(["--hub", &self.hub_url()]);
+        program.args(line.split(' ')).run(self.folder.path(), SOON).await
     }
 
     /// Where an agent serves metrics.

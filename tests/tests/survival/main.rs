@@ -21,5 +21,7 @@ mod stream;
 mod scopes;
 mod shop;
 mod verdicts;
+mod history;
+mod forgotten;
 mod resumed;
 mod hostile;

@@ -22,16 +22,23 @@ pub(crate) struct Shop {
     pub(crate) cluster: Arc<Cluster>,
     client: Client,
     pub(crate) namespace: String,
+    /// Its entity's name.
+    id: &'static str,
 }
 
 impl Shop {
     pub(crate) const NAME: &str = "shop";
 
     pub(crate) async fn found(cluster: &str) -> Result<Self> {
+        Self::called("contract-shop", cluster).await
+    }
+
+    /// One of another name: tests that run side by side share clusters.
+    pub(crate) async fn called(id: &'static str, cluster: &str) -> Result<Self> {
         let cluster = Cluster::shared(cluster).await?;
         let client = cluster.client().await?;
         let namespace = objects::namespace(&client, "contract").await?;
-        Ok(Self { cluster, client, namespace })
+        Ok(Self { cluster, client, namespace, id })
     }
 
     pub(crate) fn deployments(&self) -> Api<Deployment> {
@@ -42,7 +49,7 @@ impl Shop {
         let mut shop = pinned(objects::deployment(Self::NAME, 2));
         for labels in ["/metadata/labels", "/spec/template/metadata/labels"] {
             let labels = shop.pointer_mut(labels).context("labels")?;
-            labels["backstage.io/kubernetes-id"] = json!("contract-shop");
+            labels["backstage.io/kubernetes-id"] = json!(self.id);
         }
         objects::create(&self.deployments(), shop).await?;
         Ok(())
@@ -147,7 +154,9 @@ pub(crate) trait Sees {
 impl Sees for Fleet {
     async fn is(&self, status: HealthStatus, shops: &[&Shop]) -> Result<Entity> {
         wait_for(&format!("the shop to be {status:?}, and as kubectl says"), SOON, async || {
-            let entity = self.entity(SHOP).await?.context("it is unknown")?;
+            let id = shops.first().context("no shop")?.id;
+            let reference = format!("component:default/{id}");
+            let entity = self.entity(&reference).await?.context("it is unknown")?;
             let verdict = entity.verdict.clone().unwrap_or_default();
             ensure!(verdict.status() == status, "it is {verdict:?}");
             for shop in shops {
