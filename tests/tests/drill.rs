@@ -9,6 +9,7 @@
     reason = "in a test a panic is a failed test"
 )]
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -35,52 +36,35 @@ use vitals_tests::{
 /// How long an agent may answer on one subject, as the broker is told. Production has minutes.
 const ANSWERS_EXPIRE: Duration = Duration::from_secs(2);
 
-/// All may do what they need and nothing else, as in production.
-fn permissions() -> String {
-    format!(
-        r#"accounts {{ VITALS {{ jetstream: enabled, users: [
-            {{ user: hub, password: hub, permissions: {{
-                publish: {{ allow: ["vitals.v1.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>"],
-                           deny: ["vitals.v1.object.>", "vitals.v1.heartbeat.>"] }}
-                subscribe: {{ allow: ["vitals.v1.>", "_INBOX_hub.>", "$KV.>"] }} }} }}
-            {{ user: agent, password: agent, permissions: {{
-                publish: {{ allow: ["vitals.v1.object.east.>", "vitals.v1.heartbeat.east.>"] }}
-                subscribe: {{ allow: ["_INBOX_east.>", "vitals.v1.request.east.>"] }}
-                allow_responses: {{ max: 100, expires: "{}s" }} }} }}
-        ] }} }}"#,
-        ANSWERS_EXPIRE.as_secs()
-    )
+/// A configuration of NATS that we give people, but that agents may answer for a moment only, and with few messages: all may do
+/// what they need and nothing else.
+fn broker(file: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats").join(file);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {file}"))?;
+    let is_of_testbed =
+        |line: &&str| ["listen:", "http:", "jetstream {"].iter().any(|it| line.starts_with(it));
+    let mut text = text.lines().filter(|line| !is_of_testbed(line)).collect::<Vec<_>>().join("\n");
+    let expires = ANSWERS_EXPIRE.as_secs();
+    let (allowed, allows) =
+        ("max: 100000, expires: \"10m\"", format!("max: 100, expires: \"{expires}s\""));
+    let (is_stream, streams) =
+        ("response_type: stream", format!("response_type: stream, threshold: \"{expires}s\""));
+    ensure!(text.contains(allowed), "{text}");
+    for (from, to) in [
+        (allowed, allows.as_str()),
+        (is_stream, &streams),
+        ("$VITALS_HUB_PASSWORD", "hub"),
+        ("$VITALS_EAST_PASSWORD", "agent-east"),
+        ("$VITALS_WEST_PASSWORD", "agent-west"),
+    ] {
+        text = text.replace(from, to);
+    }
+    Ok(text)
 }
 
-/// Each cluster has an account of its own, as in production where clusters must not trust each other: requests come and answers
-/// go by an import, which too lasts for a time only.
-fn accounts() -> String {
-    let expires = ANSWERS_EXPIRE.as_secs();
-    format!(
-        r#"accounts {{
-            HUB {{
-                jetstream: enabled
-                users: [ {{ user: hub, password: hub }} ]
-                exports: [
-                    {{ service: "vitals.v1.object.east.>", accounts: [EAST], response: singleton }}
-                    {{ service: "vitals.v1.heartbeat.east.>", accounts: [EAST], response: singleton }}
-                ]
-                imports: [ {{ service: {{ account: EAST, subject: "vitals.v1.request.east.>" }} }} ]
-            }}
-            EAST {{
-                users: [ {{ user: agent, password: agent, permissions: {{
-                    publish: {{ allow: ["vitals.v1.object.east.>", "vitals.v1.heartbeat.east.>"] }}
-                    subscribe: {{ allow: ["_INBOX_east.>", "vitals.v1.request.east.>"] }}
-                    allow_responses: {{ max: 100, expires: "{expires}s" }} }} }} ]
-                exports: [ {{ service: "vitals.v1.request.east.>", response: stream, threshold: "{expires}s", accounts: [HUB] }} ]
-                imports: [
-                    {{ service: {{ account: HUB, subject: "vitals.v1.object.east.>" }} }}
-                    {{ service: {{ account: HUB, subject: "vitals.v1.heartbeat.east.>" }} }}
-                ]
-            }}
-        }}"#
-    )
-}
+/// Each cluster has an account of its own: requests come and answers go by an import, which too lasts for a time only.
+const PER_CLUSTER: &str = "nats.conf";
+const SINGLE_ACCOUNT: &str = "nats-single-account.conf";
 
 const NODE: &str = "logs-node";
 const ALLOW: [&str; 2] = ["--allow-logs", "--allow-raw-objects"];
@@ -96,11 +80,11 @@ struct Scene {
 
 impl Scene {
     async fn start(name: &str, flags: &[&str]) -> Result<Self> {
-        Self::start_on(name, &permissions(), flags).await
+        Self::start_on(name, SINGLE_ACCOUNT, flags).await
     }
 
-    /// With a broker of this configuration, which knows users `hub` and `agent`.
-    async fn start_on(name: &str, broker: &str, flags: &[&str]) -> Result<Self> {
+    /// With a broker of this configuration.
+    async fn start_on(name: &str, file: &str, flags: &[&str]) -> Result<Self> {
         let cluster = Cluster::shared("east").await?;
         let client = cluster.client().await?;
         let namespace = objects::namespace(&client, name).await?;
@@ -109,9 +93,9 @@ impl Scene {
         kubelet.make_node(&client, &node).await?;
         kubelet::make_pod(&client, &namespace, "web", (&node, &["main"])).await?;
         kubelet::make_pod(&client, &namespace, "pair", (&node, &["main", "proxy"])).await?;
-        let nats = Nats::start_with(broker).await?;
+        let nats = Nats::start_with(&broker(file)?).await?;
         let of = |user: &str| nats.url().replace("nats://", &format!("nats://{user}:{user}@"));
-        let (hub, agent) = (of("hub"), of("agent"));
+        let (hub, agent) = (of("hub"), of("agent-east"));
         let mut fleet = Fleet::start_hub(nats, &["--nats", &hub]).await?;
         let own = ["--nats", &agent, "--lease-namespace", &namespace];
         fleet.start_agent("main", &cluster, &[&own[..], flags].concat()).await?;
@@ -246,9 +230,9 @@ fn a_log_is_followed_for_longer_than_the_broker_lets_an_agent_answer() {
 #[test]
 fn a_log_is_followed_across_accounts_and_none_remains_when_its_reader_goes() {
     cluster_test(Box::pin(async {
-        let scene = Scene::start_on("accounts", &accounts(), &ALLOW).await?;
+        let scene = Scene::start_on("accounts", PER_CLUSTER, &ALLOW).await?;
         is_followed_for_long(&scene).await?;
-        let scene = Scene::start_on("accounts", &accounts(), &ALLOW).await?;
+        let scene = Scene::start_on("accounts", PER_CLUSTER, &ALLOW).await?;
         let Scene { kubelet, fleet, .. } = &scene;
         let (pod, _) = scene.raw("pods", "web").await?;
         ensure!(pod["kind"] == "Pod", "{pod}");
@@ -404,7 +388,7 @@ fn of_several_agents_one_answers_that_may_and_can() {
     cluster_test(Box::pin(async {
         // A second agent of the same scope stands by; one of another scope comes first by its name, and gives nothing.
         let mut scene = Scene::start("several", &ALLOW).await?;
-        let agent = scene.fleet.nats.url().replace("nats://", "nats://agent:agent@");
+        let agent = scene.fleet.nats.url().replace("nats://", "nats://agent-east:agent-east@");
         let cluster = std::sync::Arc::clone(&scene.cluster);
         let own = ["--nats", &agent, "--lease-namespace", &scene.namespace];
         scene.fleet.start_agent("second", &cluster, &[&own[..], &ALLOW].concat()).await?;
@@ -669,7 +653,7 @@ fn who_may_not_or_is_not_there_is_named() {
         let user = cluster.user(&name, &may_read(&Kind::KNOWN)).await?;
         let kubeconfig = user.kubeconfig().to_str().context("a path in UTF-8")?.to_owned();
         let Scene { mut fleet, cluster, namespace, .. } = scene;
-        let agent = fleet.nats.url().replace("nats://", "nats://agent:agent@");
+        let agent = fleet.nats.url().replace("nats://", "nats://agent-east:agent-east@");
         let flags = ["--nats", &agent, "--kubeconfig", &kubeconfig, "--lease", "off"];
         fleet.start_agent("few", &cluster, &[&flags[..], &ALLOW].concat()).await?;
         let of = |kind: &str| ObjectRef {

@@ -240,7 +240,9 @@ fn should(right: &Right, is_home: bool, with_logs: bool) -> bool {
     let is_read = matches!(right.verb.as_str(), "get" | "list" | "watch");
     let is_lease = is_home && kind == "leases.coordination.k8s.io" && right.verb == "create";
     let is_log = with_logs && kind == "pods/log" && right.verb == "get";
-    is_read && Kind::KNOWN.contains(&Kind::from_resource(&kind)) || is_lease || is_log
+    let is_event = kind == "events" && right.verb == "list";
+    let is_watched = is_read && Kind::KNOWN.contains(&Kind::from_resource(&kind));
+    is_watched || is_lease || is_log || is_event
 }
 
 /// What every account may do.
