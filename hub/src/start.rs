@@ -95,6 +95,9 @@ impl Started {
     }
 }
 
+/// Why a hub that has just started is not ready.
+const CONNECTING: &str = "it is connecting to NATS";
+
 /// Starts a hub in `tasks`, and returns when its ports are open. What goes wrong later ends the tasks with the error.
 pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
     let (picture, labels) = (args.picture(), args.labels()?);
@@ -117,8 +120,7 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
 
     let metrics = Metrics::default();
     let (desk, queries) = Desk::new();
-    let first = Readiness::NotReady("it is connecting to NATS".into());
-    let (readiness, ready) = watch::channel(first);
+    let (readiness, ready) = watch::channel(Readiness::NotReady(CONNECTING.into()));
     let (clusters, clusters_reader) = watch::channel(Clusters::default());
     let view = Arc::new(View::default());
     let streams = Streams::new(&streams);
@@ -131,12 +133,8 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
         readiness: ready.clone(),
         metrics: metrics.serve.clone(),
     });
-    let drill = DrillDown::new(
-        connection.client().clone(),
-        clusters_reader.clone(),
-        tasks.clone(),
-        metrics.drill.clone(),
-    );
+    let (client, seen) = (connection.client().clone(), clusters_reader.clone());
+    let drill = DrillDown::new(client, seen, tasks.clone(), metrics.drill.clone());
     let sources = Sources {
         shared,
         clusters: clusters_reader,
@@ -146,18 +144,14 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
         drill,
     };
     server.serve(sources, tasks);
-    let readiness_now = ready.clone();
-    let endpoints = Endpoints {
-        registry: Arc::new(metrics.registry(&connection)),
-        readiness: Arc::new(move || readiness_now.borrow().clone()),
-    };
+    let endpoints = endpoints(metrics.registry(&connection), ready.clone());
     tasks.spawn("HTTP", http.serve(endpoints, tasks.stopping()));
     tracing::info!(%grpc, http = %http_address, "listening");
 
     let (asks, asked) = mpsc::channel(repair::REQUESTS_WAITING_MAX);
     let (verdicts, judged) = Verdicts::new();
-    let metrics_of_core = metrics.core.clone();
-    let outputs = Outputs { view, clusters, readiness, asks, verdicts, metrics: metrics_of_core };
+    let core = metrics.core.clone();
+    let outputs = Outputs { view, clusters, readiness, asks, verdicts, metrics: core };
     let boot = Boot {
         tasks: tasks.clone(),
         connection: connection.clone(),
@@ -173,6 +167,11 @@ pub async fn start(args: Args, tasks: &Tasks) -> Result<Started, Error> {
     };
     tasks.spawn("core", boot.run(outputs, queries));
     Ok(Started { grpc, http: http_address, readiness: ready, connection })
+}
+
+fn endpoints(registry: Registry, ready: watch::Receiver<Readiness>) -> Endpoints {
+    let readiness = Arc::new(move || ready.borrow().clone());
+    Endpoints { registry: Arc::new(registry), readiness }
 }
 
 /// All figures of a hub.

@@ -30,7 +30,7 @@ then stayed so, in which clusters, and why. What did not last, or was seen by no
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The entity: [KIND:][NAMESPACE/]NAME; kind and namespace default to component and default
+    /// `[KIND:][NAMESPACE/]NAME`; kind and namespace default to component and default
     #[arg(value_name = "REF")]
     entity: String,
     /// Only what happened since: a while ago (30s, 15m, 2h, 7d), or a time (2026-01-01T09:30:00Z)
