@@ -146,8 +146,8 @@ fn short_name(kind: &Kind) -> Option<&'static str> {
         Kind::Ingress => Some("ing"),
         Kind::HorizontalPodAutoscaler => Some("hpa"),
         Kind::PodDisruptionBudget => Some("pdb"),
-        // kubectl has no shorter word for it than its singular.
-        Kind::Job => None,
+        // kubectl has no shorter word for them than their singular.
+        Kind::Job | Kind::EndpointSlice => None,
         Kind::Other(_) => None,
     }
 }

@@ -88,7 +88,7 @@ fn batch() -> impl Strategy<Value = Kind> {
 }
 
 fn others() -> impl Strategy<Value = Kind> {
-    (label_selector(), all_conditions(), text(), 0..4_u8).prop_map(
+    (label_selector(), all_conditions(), text(), 0..5_u8).prop_map(
         |(selector, conditions, text, kind)| match kind {
             0 => Kind::HorizontalPodAutoscaler(v1::HorizontalPodAutoscalerFacts {
                 target: Some(v1::ScaleTarget { api_version: text, ..Default::default() }),
@@ -105,7 +105,11 @@ fn others() -> impl Strategy<Value = Kind> {
                 conditions,
                 ..Default::default()
             }),
-            _ => Kind::Ingress(v1::IngressFacts { class: text, ..Default::default() }),
+            3 => Kind::Ingress(v1::IngressFacts { class: text, ..Default::default() }),
+            _ => Kind::EndpointSlice(v1::EndpointSliceFacts {
+                address_type: text,
+                ..Default::default()
+            }),
         },
     )
 }
@@ -151,6 +155,7 @@ fn words_have_their_place_for_good() {
         ("DaemonSet", "~g"),
         ("PIDPressure", "~x"),
         ("controller-uid", "~0"),
+        ("Service", "~3"),
     ] {
         let mut word = long.to_owned();
         shorten(&mut word);

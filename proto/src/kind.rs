@@ -29,6 +29,8 @@ pub enum Kind {
     Pod,
     /// `services`.
     Service,
+    /// `endpointslices.discovery.k8s.io`.
+    EndpointSlice,
     /// `ingresses.networking.k8s.io`.
     Ingress,
     /// `horizontalpodautoscalers.autoscaling`.
@@ -41,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind with a variant of its own, in the order in which an agent lists them: owners before what they own.
-    pub const KNOWN: [Self; 14] = [
+    pub const KNOWN: [Self; 15] = [
         Self::Namespace,
         Self::Node,
         Self::Deployment,
@@ -53,6 +55,7 @@ impl Kind {
         Self::PersistentVolumeClaim,
         Self::Pod,
         Self::Service,
+        Self::EndpointSlice,
         Self::Ingress,
         Self::HorizontalPodAutoscaler,
         Self::PodDisruptionBudget,
@@ -70,6 +73,7 @@ impl Kind {
             "replicasets.apps" => Self::ReplicaSet,
             "pods" => Self::Pod,
             "services" => Self::Service,
+            "endpointslices.discovery.k8s.io" => Self::EndpointSlice,
             "cronjobs.batch" => Self::CronJob,
             "jobs.batch" => Self::Job,
             "persistentvolumeclaims" => Self::PersistentVolumeClaim,
@@ -92,6 +96,7 @@ impl Kind {
             Self::ReplicaSet => "replicasets.apps",
             Self::Pod => "pods",
             Self::Service => "services",
+            Self::EndpointSlice => "endpointslices.discovery.k8s.io",
             Self::CronJob => "cronjobs.batch",
             Self::Job => "jobs.batch",
             Self::PersistentVolumeClaim => "persistentvolumeclaims",
@@ -114,6 +119,7 @@ impl Kind {
             Self::ReplicaSet => "ReplicaSet",
             Self::Pod => "Pod",
             Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
             Self::CronJob => "CronJob",
             Self::Job => "Job",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
@@ -135,6 +141,7 @@ impl Kind {
             Self::HorizontalPodAutoscaler => Some("autoscaling/v2"),
             Self::PodDisruptionBudget => Some("policy/v1"),
             Self::Ingress => Some("networking.k8s.io/v1"),
+            Self::EndpointSlice => Some("discovery.k8s.io/v1"),
             Self::Namespace
             | Self::Node
             | Self::PersistentVolumeClaim
@@ -165,6 +172,7 @@ impl Kind {
             | Self::Pod
             | Self::Service
             | Self::Ingress
+            | Self::EndpointSlice
             | Self::HorizontalPodAutoscaler
             | Self::PodDisruptionBudget => Some(true),
             Self::Other(_) => None,

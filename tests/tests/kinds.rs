@@ -1,4 +1,4 @@
-//! Jobs, CronJobs, autoscalers, claims, budgets and Ingresses on a real API server: they hang where they belong, count for what
+//! Jobs, CronJobs, autoscalers, claims, budgets, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
 //! they are, change and go; and where an agent may not read them, those entities say so that have some, and no others.
 
 #![allow(
@@ -30,13 +30,14 @@ use vitals_tests::{
 };
 
 /// Those that this is about.
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind::CronJob,
     Kind::Job,
     Kind::PersistentVolumeClaim,
     Kind::Ingress,
     Kind::HorizontalPodAutoscaler,
     Kind::PodDisruptionBudget,
+    Kind::EndpointSlice,
 ];
 
 /// One entity with a route, a scale and a budget, one with a volume, one with a schedule; and one with none of them.
@@ -225,11 +226,16 @@ impl Home {
     }
 }
 
-/// `kind name edge kind name`, the names of pods left out.
+/// `kind name edge kind name`, names that controllers make up left out.
 fn collect(node: &TreeNode, edges: &mut BTreeSet<String>) {
     let name = |node: &TreeNode| {
         let object = node.object.clone().unwrap_or_default();
-        if object.kind == "pods" { object.kind } else { format!("{} {}", object.kind, object.name) }
+        let is_made_up = [Kind::Pod, Kind::EndpointSlice].map(|kind| kind.resource().to_owned());
+        if is_made_up.contains(&object.kind) {
+            object.kind
+        } else {
+            format!("{} {}", object.kind, object.name)
+        }
     };
     for child in &node.children {
         edges.insert(format!("{} {} {}", name(node), child.edge, name(child)));
@@ -248,6 +254,8 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
             "poddisruptionbudgets.policy shop selects deployments.apps shop",
             "ingresses.networking.k8s.io shop routes to services web",
             "services web selects deployments.apps shop",
+            "services web owns endpointslices.discovery.k8s.io",
+            "endpointslices.discovery.k8s.io routes to pods",
         ];
         home.wait_edges(&fleet, "shop", &shop).await?;
         let db = "pods mounts persistentvolumeclaims data-db-0";
@@ -265,6 +273,8 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
         let suspended = fleet.wait_entity(&home.entity("nightly"), is_said).await?;
         ensure!(suspended.verdict.unwrap_or_default().status() == HealthStatus::Healthy);
 
+        // Else its controller would make them anew.
+        home.kubectl(&["delete", "service", "--all", "--wait"]).await?;
         for kind in KINDS {
             if kind != Kind::PersistentVolumeClaim {
                 home.kubectl(&["delete", kind.resource(), "--all", "--wait"]).await?;
@@ -326,6 +336,8 @@ async fn routes_count(home: &Home, fleet: &Fleet) -> Result<()> {
 
 /// Something of each.
 async fn changes(home: &Home) -> Result<()> {
+    // Its Service gets another endpoint.
+    home.patch("deployment", "shop", json!({ "spec": { "replicas": 3 } })).await?;
     home.patch("hpa", "shop", json!({ "spec": { "maxReplicas": 7 } })).await?;
     home.patch("pdb", "shop", json!({ "spec": { "maxUnavailable": "50%" } })).await?;
     home.patch("ingress", "shop", json!({ "spec": { "ingressClassName": "other" } })).await?;
@@ -360,7 +372,8 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
                 vec!["shop", "db", "nightly"],
                 vec!["plain"],
             ),
-            (vec![Kind::Ingress], vec!["db", "nightly"], vec!["shop", "plain"]),
+            (vec![Kind::Ingress], vec!["shop", "db", "nightly"], vec!["plain"]),
+            (vec![Kind::EndpointSlice], vec!["db", "nightly"], vec!["shop", "plain"]),
             (vec![Kind::PersistentVolumeClaim], vec!["nightly"], vec!["shop", "plain", "db"]),
             (vec![Kind::CronJob], vec!["nightly"], vec!["shop", "plain", "db"]),
             (vec![Kind::Job], vec![], vec!["shop", "plain", "db", "nightly"]),

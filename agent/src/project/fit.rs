@@ -18,7 +18,7 @@ pub struct Cut {
 }
 
 /// All cuts, in the order in which they are made.
-pub const CUTS: [Cut; 18] = [
+pub const CUTS: [Cut; 20] = [
     Cut { name: "conditions.message", cut: condition_messages },
     Cut { name: "container_statuses.message", cut: container_messages },
     Cut { name: "message", cut: message },
@@ -32,8 +32,10 @@ pub const CUTS: [Cut; 18] = [
     Cut { name: "meta.finalizers", cut: |facts| meta(facts, |meta| meta.finalizers.clear()) },
     Cut { name: "taints", cut: taints },
     Cut { name: "ports", cut: ports },
+    Cut { name: "endpoints.node", cut: |facts| endpoints(facts, |all| cut_nodes(all)) },
     Cut { name: "containers", cut: all_containers },
     Cut { name: "container_statuses", cut: container_statuses },
+    Cut { name: "endpoints", cut: |facts| endpoints(facts, Vec::clear) },
     Cut { name: "meta.labels", cut: |facts| meta(facts, |meta| meta.labels.clear()) },
     Cut { name: "kind", cut: |facts| facts.kind.take().is_some() },
     Cut { name: "meta", cut: |facts| facts.meta.take().is_some() },
@@ -85,7 +87,8 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
         Some(Kind::HorizontalPodAutoscaler(facts)) => &mut facts.conditions,
         Some(Kind::PersistentVolumeClaim(facts)) => &mut facts.conditions,
         Some(Kind::PodDisruptionBudget(facts)) => &mut facts.conditions,
-        Some(Kind::Service(_) | Kind::CronJob(_) | Kind::Ingress(_)) | None => return false,
+        Some(Kind::Service(_) | Kind::CronJob(_) | Kind::Ingress(_) | Kind::EndpointSlice(_))
+        | None => return false,
     };
     changed(conditions, |all| all.iter_mut().for_each(|one| shorten(&mut one.message)))
 }
@@ -105,7 +108,8 @@ fn pod(facts: &mut v1::Facts) -> Option<&mut v1::PodFacts> {
         | Kind::HorizontalPodAutoscaler(_)
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
-        | Kind::Ingress(_) => None,
+        | Kind::Ingress(_)
+        | Kind::EndpointSlice(_) => None,
     }
 }
 
@@ -172,7 +176,8 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
         | Kind::HorizontalPodAutoscaler(_)
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
-        | Kind::Ingress(_) => None,
+        | Kind::Ingress(_)
+        | Kind::EndpointSlice(_) => None,
     }
 }
 
@@ -233,6 +238,18 @@ fn ports(facts: &mut v1::Facts) -> bool {
         Some(Kind::Service(service)) => changed(&mut service.ports, |ports| ports.clear()),
         _ => false,
     }
+}
+
+fn endpoints(facts: &mut v1::Facts, cut: impl FnOnce(&mut Vec<v1::Endpoint>)) -> bool {
+    match facts.kind.as_mut() {
+        Some(Kind::EndpointSlice(slice)) => changed(&mut slice.endpoints, cut),
+        _ => false,
+    }
+}
+
+/// A Pod says itself where it is.
+fn cut_nodes(endpoints: &mut [v1::Endpoint]) {
+    endpoints.iter_mut().for_each(|endpoint| endpoint.node.clear());
 }
 
 #[cfg(test)]

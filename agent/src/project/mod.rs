@@ -27,6 +27,7 @@ mod job;
 mod persistent_volume_claim;
 mod pod;
 mod service;
+mod endpoint_slice;
 mod ingress;
 mod horizontal_pod_autoscaler;
 mod pod_disruption_budget;
@@ -125,6 +126,8 @@ pub fn project(kind: &Kind, json: &[u8]) -> Result<Projected, Unreadable> {
         Kind::PersistentVolumeClaim => read(json, persistent_volume_claim::facts),
         Kind::Pod => read(json, pod::facts),
         Kind::Service => read(json, service::facts),
+        // Its endpoints stand beside its metadata: it has neither spec nor status.
+        Kind::EndpointSlice => endpoint_slice::read(json),
         Kind::Ingress => read(json, ingress::facts),
         Kind::HorizontalPodAutoscaler => read(json, horizontal_pod_autoscaler::facts),
         Kind::PodDisruptionBudget => read(json, pod_disruption_budget::facts),
@@ -167,16 +170,29 @@ where
     Spec: Deserialize<'de> + Default,
     Status: Deserialize<'de> + Default,
 {
+    let Object { metadata, spec, status } = decode(json)?;
+    let facts =
+        |metadata: &_| facts(metadata, spec.unwrap_or_default(), status.unwrap_or_default());
+    projected(metadata, facts)
+}
+
+fn decode<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Error> {
     // Checked once as a whole, and not string by string.
-    let object: Object<Spec, Status> = match std::str::from_utf8(json) {
+    Ok(match std::str::from_utf8(json) {
         Ok(text) => serde_json::from_str(text)?,
         Err(_) => serde_json::from_slice(json)?,
-    };
-    let mut metadata = object.metadata.unwrap_or_default();
+    })
+}
+
+fn projected(
+    metadata: Option<Metadata>,
+    facts: impl FnOnce(&Metadata) -> Option<v1::facts::Kind>,
+) -> Result<Projected, Error> {
+    let mut metadata = metadata.unwrap_or_default();
     let name = metadata.name.take().filter(|name| !name.is_empty()).ok_or(Error::Unnamed)?;
     let namespace = metadata.namespace.take().unwrap_or_default();
     let resource_version = metadata.resource_version.take().unwrap_or_default();
-    let kind = facts(&metadata, object.spec.unwrap_or_default(), object.status.unwrap_or_default());
+    let kind = facts(&metadata);
     let meta = metadata.facts();
     let uid = meta.uid.clone();
     let facts = v1::Facts { meta: Some(meta), truncated: Vec::new(), kind };

@@ -27,6 +27,7 @@ pub(super) fn was_in(kind: &Kind, group: &str) -> bool {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::EndpointSlice
         | Kind::PodDisruptionBudget
         | Kind::Other(_) => false,
     }
@@ -48,6 +49,7 @@ pub(super) fn upgrade(kind: &Kind, object: &mut Value) {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::EndpointSlice
         | Kind::PodDisruptionBudget
         | Kind::Other(_) => {}
     }

@@ -223,6 +223,7 @@ impl Numbers {
             | Kind::Pod
             | Kind::Service
             | Kind::Ingress
+            | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler
             | Kind::PodDisruptionBudget
             | Kind::Other(_) => Self {

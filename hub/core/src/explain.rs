@@ -68,6 +68,7 @@ impl Picture {
             Rule::Selector => joined("selects", "under"),
             Rule::ScaleTarget => joined("scales", "under"),
             Rule::Backend => joined("routes to", "and so to"),
+            Rule::Endpoints => joined("holds endpoints of", "and so of"),
             Rule::Volume => joined("is mounted by", "under"),
             Rule::LabelSelector
             | Rule::KubernetesId
@@ -103,6 +104,7 @@ impl Picture {
                 format!("{marks}, and scales nothing that belongs to one")
             }
             Kind::Ingress => format!("{marks}, and routes to nothing that belongs to one"),
+            Kind::EndpointSlice => format!("{marks}, and is of no Service that belongs to one"),
             Kind::PersistentVolumeClaim => {
                 format!("{marks}, and no pod that belongs to one mounts it")
             }

@@ -35,7 +35,7 @@ const LABELS: [&str; 8] = [
 fn object() -> impl Strategy<Value = TestObject> {
     let one_of = |all: &'static [&'static str]| proptest::sample::select(all);
     (
-        (0..11_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
+        (0..12_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
         (
             one_of(&UIDS),
             proptest::collection::vec(one_of(&UIDS), 0..=2),
@@ -82,8 +82,12 @@ fn object() -> impl Strategy<Value = TestObject> {
                     let of = |number: i32| services[usize::try_from(number).unwrap() % 3];
                     testing::ingress(cluster, name, &[of(available), of(i32::from(state))])
                 }
-                _ => testing::service(cluster, name, pods),
+                10 => testing::service(cluster, name, pods),
+                _ => testing::endpoint_slice(cluster, name, "a", &["a", "b"]),
             };
+            // That of a slice names its Service.
+            let own =
+                if kind == 11 && available < 3 { "kubernetes.io/service-name=a" } else { own };
             let object = if kind == 3 && available > 1 {
                 object.mounting(&[if available == 2 { "a" } else { "b" }, "none"])
             } else {
@@ -222,7 +226,7 @@ fn explained(bench: &Bench, world: &World) -> Vec<(String, Option<v1::ExplainObj
 
 fn trees(bench: &Bench) -> Vec<Vec<v1::TreeNode>> {
     let entities = bench.picture.entities().map(|(entity, _)| entity.clone());
-    entities.filter_map(|entity| Some(bench.picture.tree(&entity)?.roots)).collect()
+    entities.filter_map(|entity| Some(bench.picture.tree(&bench.store, &entity)?.roots)).collect()
 }
 
 proptest! {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::picture::testing::{
-    Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, ingress, job, pod,
-    replica_set, service, stateful_set,
+    Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice, ingress,
+    job, pod, replica_set, service, stateful_set,
 };
 
 /// One line for each node.
@@ -46,10 +46,10 @@ const WHOLE: [&str; 6] = [
 fn of_an_entity() {
     let objects = shop();
     let bench = Bench::of(&objects);
-    let tree = bench.picture.tree(&"workload:pay/shop".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
     assert_eq!(tree.entity, Some(bench.entity("workload:pay/shop")));
     assert_eq!(drawn(&tree.roots, 0), WHOLE);
-    assert_eq!(bench.picture.tree(&"workload:pay/none".parse().unwrap()), None);
+    assert_eq!(bench.picture.tree(&bench.store, &"workload:pay/none".parse().unwrap()), None);
 }
 
 #[test]
@@ -57,10 +57,10 @@ fn around_an_object() {
     let objects = shop();
     let bench = Bench::of(&objects);
     for object in &objects[..4] {
-        let tree = bench.picture.tree_around(&object.key).unwrap();
+        let tree = bench.picture.tree_around(&bench.store, &object.key).unwrap();
         assert_eq!(drawn(&tree.roots, 0), WHOLE, "{object:?}");
     }
-    assert_eq!(bench.picture.tree_around(&pod("eu-1", "pay/none").key), None);
+    assert_eq!(bench.picture.tree_around(&bench.store, &pod("eu-1", "pay/none").key), None);
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn owners_that_come_round_are_drawn_once() {
     let other = replica_set("eu-1", "pay/b", "").under(&round);
     let round = round.under(&other);
     let bench = Bench::of(&[round.clone(), other]);
-    let tree = bench.picture.tree_around(&round.key).unwrap();
+    let tree = bench.picture.tree_around(&bench.store, &round.key).unwrap();
     assert_eq!(drawn(&tree.roots, 0).len(), 3);
-    assert!(bench.picture.tree(&"workload:pay/a".parse().unwrap()).is_some());
+    assert!(bench.picture.tree(&bench.store, &"workload:pay/a".parse().unwrap()).is_some());
 }
 
 #[test]
@@ -90,11 +90,11 @@ fn owners_without_end_are_cut() {
         owner = next;
     }
     bench.settle();
-    let tree = bench.picture.tree_around(&top.key).unwrap();
+    let tree = bench.picture.tree_around(&bench.store, &top.key).unwrap();
     assert_eq!((tree.roots.len(), depth(&tree.roots)), (1, LEVELS_MAX));
-    let tree = bench.picture.tree(&"workload:pay/top".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/top".parse().unwrap()).unwrap();
     assert_eq!(depth(&tree.roots), LEVELS_MAX);
-    assert!(bench.picture.tree_around(&owner.key).is_some());
+    assert!(bench.picture.tree_around(&bench.store, &owner.key).is_some());
 }
 
 #[test]
@@ -125,9 +125,9 @@ fn what_stands_beside_points_to_what_it_is_for() {
         "  mounts persistentvolumeclaims data-db-0 []",
     ];
     let bench = Bench::of(&objects);
-    let tree = bench.picture.tree(&"workload:pay/db".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/db".parse().unwrap()).unwrap();
     assert_eq!(drawn(&tree.roots, 0), want);
-    let tree = bench.picture.tree_around(&objects[1].key).unwrap();
+    let tree = bench.picture.tree_around(&bench.store, &objects[1].key).unwrap();
     assert_eq!(drawn(&tree.roots, 0), want);
 }
 
@@ -137,8 +137,42 @@ fn runs_hang_under_their_schedule() {
     let run = job("eu-1", "pay/nightly-1", "").under(&nightly);
     let pod = pod("eu-1", "pay/p").under(&run);
     let bench = Bench::of(&[nightly, run, pod]);
-    let tree = bench.picture.tree(&"workload:pay/nightly".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/nightly".parse().unwrap()).unwrap();
     let want =
         [" cronjobs.batch nightly []", " owns jobs.batch nightly-1 []", "  owns pods p [ready]"];
     assert_eq!(drawn(&tree.roots, 0), want);
+}
+
+#[test]
+fn the_way_of_traffic_ends_at_pods() {
+    let shop = deployment("eu-1", "pay/shop", "app=shop");
+    let [one, two] = ["one", "two"]
+        .map(|name| pod("eu-1", &format!("pay/{name}")).labelled("app=shop").under(&shop));
+    let web = service("eu-1", "pay/web", "app=shop");
+    let slice = endpoint_slice("eu-1", "pay/web-x", "web", &["two", "one", "gone"]).under(&web);
+    let by_hand = endpoint_slice("eu-1", "pay/web-y", "web", &["one"]);
+    let objects = [shop, one, two, web, slice, by_hand, ingress("eu-1", "pay/in", &["web"])];
+    let bench = Bench::of(&objects);
+    let want = [
+        " deployments.apps shop [3/3 ready]",
+        " owns pods one [ready]",
+        " owns pods two [ready]",
+        " endpointslices.discovery.k8s.io web-y [1/1 ready]",
+        " routes to pods one [ready]",
+        " serves services web [2 ready]",
+        " ingresses.networking.k8s.io in []",
+        " routes to services web [2 ready]",
+        " services web [2 ready]",
+        " selects deployments.apps shop [3/3 ready]",
+        " owns endpointslices.discovery.k8s.io web-x [3/3 ready]",
+        "  routes to pods one [ready]",
+        "  routes to pods two [ready]",
+    ];
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+    let tree = bench.picture.tree_around(&bench.store, &objects[1].key).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+    let tree = bench.picture.tree_around(&bench.store, &objects[4].key).unwrap();
+    let of_service = [&want[3..5], &[" serves services web [2 ready]"], &want[6..]].concat();
+    assert_eq!(drawn(&tree.roots, 0), of_service, "around the top of what was asked for");
 }

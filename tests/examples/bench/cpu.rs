@@ -8,6 +8,7 @@ use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::{CronJob, Job},
     core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service},
+    discovery::v1::EndpointSlice,
     networking::v1::Ingress,
     policy::v1::PodDisruptionBudget,
 };
@@ -74,6 +75,7 @@ fn read_full(kind: &Kind, line: &str) -> Result<()> {
         Kind::ReplicaSet => read::<ReplicaSet>(line),
         Kind::Pod => read::<Pod>(line),
         Kind::Service => read::<Service>(line),
+        Kind::EndpointSlice => read::<EndpointSlice>(line),
         Kind::CronJob => read::<CronJob>(line),
         Kind::Job => read::<Job>(line),
         Kind::PersistentVolumeClaim => read::<PersistentVolumeClaim>(line),

@@ -14,6 +14,7 @@ mod custom;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+pub(crate) mod endpoint_slice;
 pub(crate) mod horizontal_pod_autoscaler;
 mod ingress;
 mod job;
@@ -139,6 +140,10 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
         Some(Facts::PersistentVolumeClaim(it)) => persistent_volume_claim::assess(it),
         Some(Facts::PodDisruptionBudget(it)) => pod_disruption_budget::assess(it, generation),
         Some(Facts::Ingress(it)) => ingress::assess(it),
+        Some(Facts::EndpointSlice(it)) => match first_cut(facts, &endpoint_slice::READS) {
+            Some(cut) => truncated(cut),
+            None => endpoint_slice::assess(it),
+        },
         None => Assessment::unknown(
             Reason::KindNotJudged,
             "this hub has no rule for the kind of this object",

@@ -45,6 +45,7 @@ pub(crate) enum Rule {
     Selector,
     ScaleTarget,
     Backend,
+    Endpoints,
     Volume,
     Derived,
 }
@@ -55,6 +56,7 @@ impl Rule {
         match kind {
             Kind::HorizontalPodAutoscaler => Self::ScaleTarget,
             Kind::Ingress => Self::Backend,
+            Kind::EndpointSlice => Self::Endpoints,
             Kind::PersistentVolumeClaim => Self::Volume,
             Kind::Service
             | Kind::PodDisruptionBudget
@@ -84,6 +86,7 @@ impl Rule {
             Self::Selector => "selector",
             Self::ScaleTarget => "scale-target",
             Self::Backend => "backend",
+            Self::Endpoints => "endpoints",
             Self::Volume => "volume",
             Self::Derived => "derived",
         }

@@ -42,6 +42,7 @@ impl Namespace {
             | Kind::Job
             | Kind::PersistentVolumeClaim
             | Kind::Ingress
+            | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler
             | Kind::Namespace
             | Kind::Node
@@ -193,6 +194,7 @@ fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
         | Kind::Job => !object.template.is_empty(),
         Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::Namespace
         | Kind::Node

@@ -1,5 +1,5 @@
-//! Links by name, within a namespace: from an autoscaler to what it scales, from an Ingress to the Services behind it, and from
-//! a pod to its volume claims. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
+//! Links by name, within a namespace: from an autoscaler to what it scales, from an Ingress to the Services behind it, from an
+//! EndpointSlice to the Service that it is of, and from a pod to its volume claims. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
 //!
 //! A name leads to whatever has it: what comes later, or goes, needs no change here.
 
@@ -11,8 +11,11 @@ use vitals_proto::{
 
 use super::{Graph, ObjectId};
 
+/// The label of an EndpointSlice that names its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 /// What an object names, ordered, each once.
-pub(super) fn read(key: &ObjectKey, facts: &Facts) -> Box<[ObjectKey]> {
+pub(super) fn read(key: &ObjectKey, meta: &v1::Meta, facts: &Facts) -> Box<[ObjectKey]> {
     let cluster = key.cluster();
     let in_place = |(kind, name)| at(cluster, kind, key.namespace(), name);
     let mut keys: Vec<ObjectKey> = match facts {
@@ -29,6 +32,10 @@ pub(super) fn read(key: &ObjectKey, facts: &Facts) -> Box<[ObjectKey]> {
             let backends = it.default_backend.iter().chain(backends);
             let services = backends.map(|it| (Kind::Service, it.service.as_str()));
             services.filter_map(in_place).collect()
+        }
+        Facts::EndpointSlice(_) => {
+            let service = meta.labels.get(SERVICE_NAME).map(|name| (Kind::Service, name.as_str()));
+            service.into_iter().filter_map(in_place).collect()
         }
         Facts::Deployment(_)
         | Facts::ReplicaSet(_)
@@ -70,6 +77,7 @@ pub(crate) fn takes(kind: &Kind) -> bool {
         | Kind::PodDisruptionBudget
         | Kind::HorizontalPodAutoscaler
         | Kind::Ingress
+        | Kind::EndpointSlice
         | Kind::PersistentVolumeClaim => true,
         Kind::Namespace
         | Kind::Node
@@ -129,6 +137,7 @@ impl Graph {
             | Kind::CronJob
             | Kind::Job
             | Kind::Pod
+            | Kind::EndpointSlice
             | Kind::Ingress
             | Kind::HorizontalPodAutoscaler
             | Kind::PodDisruptionBudget
@@ -141,7 +150,9 @@ impl Graph {
     pub(crate) fn sources(&self, id: ObjectId) -> Box<dyn Iterator<Item = ObjectId> + '_> {
         match self.key(id).map(|key| (key, key.kind())) {
             Some((_, Kind::Service | Kind::PodDisruptionBudget)) => Box::new(self.selected(id)),
-            Some((_, Kind::HorizontalPodAutoscaler | Kind::Ingress)) => Box::new(self.named(id)),
+            Some((_, Kind::HorizontalPodAutoscaler | Kind::Ingress | Kind::EndpointSlice)) => {
+                Box::new(self.named(id))
+            }
             Some((key, Kind::PersistentVolumeClaim)) => Box::new(self.naming(key)),
             Some(_) | None => Box::new(std::iter::empty()),
         }
@@ -181,7 +192,11 @@ mod tests {
     #[test]
     fn each_name_is_read_once_and_in_order() {
         let names = |object: &testing::TestObject| -> Vec<String> {
-            let names = read(&object.key, object.facts.kind.as_ref().unwrap());
+            let names = read(
+                &object.key,
+                object.facts.meta.as_ref().unwrap(),
+                object.facts.kind.as_ref().unwrap(),
+            );
             names.iter().map(ToString::to_string).collect()
         };
         let pod = testing::pod("eu-1", "pay/db-0").mounting(&["data-db-0", "a", "a"]);
@@ -194,5 +209,7 @@ mod tests {
         assert_eq!(names(&testing::autoscaler("eu-1", "pay/x", "Rollout", "shop")), [""; 0]);
         let ingress = testing::ingress("eu-1", "pay/x", &["web", "", "api", "web"]);
         assert_eq!(names(&ingress), ["eu-1/services/pay/api", "eu-1/services/pay/web"]);
+        let slice = testing::endpoint_slice("eu-1", "pay/web-x", "web", &[]);
+        assert_eq!(names(&slice), ["eu-1/services/pay/web"]);
     }
 }

@@ -16,7 +16,7 @@ use super::{
     owners::OwnerId,
 };
 use crate::{
-    assess::{self, Assessment, Reason, Trouble},
+    assess::{self, Assessment, Reason, Trouble, endpoint_slice::Count},
     entity::{rule::ANNOTATIONS_READ, selector::Selector},
     time::Time,
 };
@@ -105,6 +105,8 @@ pub(crate) enum Vital {
     Budget(Box<Budget>),
     /// Of an autoscaler.
     Trouble(Box<Trouble>),
+    /// Of an EndpointSlice.
+    Endpoints(Count),
     None,
 }
 
@@ -180,7 +182,7 @@ impl Object {
         let mut annotations = meta.annotations.clone();
         annotations.retain(|key, _| ANNOTATIONS_READ.contains(&key.as_str()));
         let owners = meta.owners.iter().filter_map(owner).collect();
-        let names = kind.map(|kind| names::read(key, kind)).unwrap_or_default();
+        let names = kind.map(|kind| names::read(key, meta, kind)).unwrap_or_default();
         let object = Self {
             key: key.clone(),
             uid: Uid::from_wire(&meta.uid).unwrap_or(Uid::Text("".into())),
@@ -221,7 +223,11 @@ impl Object {
         match &self.vital {
             Vital::Trouble(trouble) => Some(trouble),
             Vital::Budget(budget) => budget.trouble.as_ref(),
-            Vital::Workload(_) | Vital::Pod(_) | Vital::Schedule(_) | Vital::None => None,
+            Vital::Workload(_)
+            | Vital::Pod(_)
+            | Vital::Schedule(_)
+            | Vital::Endpoints(_)
+            | Vital::None => None,
         }
     }
 
@@ -261,7 +267,8 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
         | (Some(Facts::HorizontalPodAutoscaler(_)), Kind::HorizontalPodAutoscaler)
         | (Some(Facts::PersistentVolumeClaim(_)), Kind::PersistentVolumeClaim)
         | (Some(Facts::PodDisruptionBudget(_)), Kind::PodDisruptionBudget)
-        | (Some(Facts::Ingress(_)), Kind::Ingress) => true,
+        | (Some(Facts::Ingress(_)), Kind::Ingress)
+        | (Some(Facts::EndpointSlice(_)), Kind::EndpointSlice) => true,
         (Some(_), _) => false,
     }
 }
@@ -289,7 +296,8 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::PodDisruptionBudget(_)
-        | Facts::Ingress(_) => None,
+        | Facts::Ingress(_)
+        | Facts::EndpointSlice(_) => None,
     }
 }
 
@@ -306,6 +314,9 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         Facts::DaemonSet(it) => [it.desired, it.current, it.updated, it.ready, it.available],
         Facts::Pod(it) => return Vital::Pod(pod(it, assessment)),
         Facts::CronJob(it) => return Vital::Schedule(succeeded_at(it)),
+        Facts::EndpointSlice(it) => {
+            return Vital::Endpoints(assess::endpoint_slice::count(it));
+        }
         Facts::PodDisruptionBudget(it) => {
             let selector = it.selector.as_ref().map(Selector::of);
             let trouble = assess::pod_disruption_budget::trouble(it);

@@ -65,7 +65,8 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         | Facts::CronJob(_)
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
-        | Facts::Ingress(_) => BTreeMap::new(),
+        | Facts::Ingress(_)
+        | Facts::EndpointSlice(_) => BTreeMap::new(),
     }
 }
 
@@ -93,6 +94,7 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
         Facts::PersistentVolumeClaim(_) => Kind::PersistentVolumeClaim,
         Facts::PodDisruptionBudget(_) => Kind::PodDisruptionBudget,
         Facts::Ingress(_) => Kind::Ingress,
+        Facts::EndpointSlice(_) => Kind::EndpointSlice,
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let cluster = cluster.parse().unwrap();
@@ -257,6 +259,21 @@ pub(crate) fn ingress(cluster: &str, name: &str, services: &[&str]) -> TestObjec
         ..Default::default()
     };
     object(cluster, name, Facts::Ingress(facts))
+}
+
+/// The endpoints of a Service: pods that take traffic.
+pub(crate) fn endpoint_slice(
+    cluster: &str,
+    name: &str,
+    service: &str,
+    pods: &[&str],
+) -> TestObject {
+    let endpoint =
+        |pod: &&str| v1::Endpoint { pod: (*pod).into(), ready: true, ..Default::default() };
+    let endpoints = pods.iter().map(endpoint).collect();
+    let facts = v1::EndpointSliceFacts { endpoints, ..Default::default() };
+    object(cluster, name, Facts::EndpointSlice(facts))
+        .labelled(&format!("kubernetes.io/service-name={service}"))
 }
 
 impl TestObject {

@@ -9,8 +9,8 @@ use vitals_proto::{
 
 use super::*;
 use crate::picture::testing::{
-    self, Bench, NOW, TestObject, autoscaler, budget, claim, cron_job, deployment, ingress, job,
-    pod, service, stateful_set,
+    self, Bench, NOW, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice,
+    ingress, job, pod, service, stateful_set,
 };
 
 const SHOP: &str = "workload:pay/shop";
@@ -68,10 +68,24 @@ fn what_stands_beside_belongs_where_what_it_is_for_does() {
         ),
         (
             "an Ingress",
-            vec![shop(), web],
+            vec![shop(), web.clone()],
             ingress("eu-1", "pay/x", &["web"]),
             SHOP,
             "it routes to Service web, and so to Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
+        ),
+        (
+            "a slice that its Service owns",
+            vec![shop(), web.clone()],
+            endpoint_slice("eu-1", "pay/web-x", "other", &[]).under(&web),
+            SHOP,
+            "it is under Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
+        ),
+        (
+            "a slice that names its Service",
+            vec![shop(), web],
+            endpoint_slice("eu-1", "pay/web-x", "web", &[]),
+            SHOP,
+            "it holds endpoints of Service web, and so of Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
         ),
         (
             "a claim of a template",
@@ -329,7 +343,13 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     ];
     let routed =
         vec![shop(), service("eu-1", "pay/web", "app=shop"), ingress("eu-1", "pay/r", &["web"])];
+    let served = vec![
+        shop(),
+        service("eu-1", "pay/web", "app=shop"),
+        endpoint_slice("eu-1", "pay/web-x", "web", &[]),
+    ];
     let new = [
+        Kind::EndpointSlice,
         Kind::CronJob,
         Kind::Job,
         Kind::PersistentVolumeClaim,
@@ -340,6 +360,8 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     for (case, objects, entity, unseen, want) in [
         ("none of them", vec![shop()], SHOP, new.to_vec(), Healthy),
         ("a pod mounts what is not seen", mounting, SHOP, new.to_vec(), Healthy),
+        ("it has endpoints", served.clone(), SHOP, vec![Kind::EndpointSlice], Unknown),
+        ("those of its Service were never seen", served[..2].to_vec(), SHOP, new.to_vec(), Healthy),
         ("it has one", scaled.clone(), SHOP, vec![Kind::HorizontalPodAutoscaler], Unknown),
         ("it has another", scaled, SHOP, vec![Kind::PodDisruptionBudget], Healthy),
         ("its pods are of one", of_a_job, "component:pay/x", vec![Kind::Job], Unknown),
@@ -362,6 +384,7 @@ fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_see
         (Kind::HorizontalPodAutoscaler, Missing),
         (Kind::PersistentVolumeClaim, Missing),
         (Kind::Ingress, Missing),
+        (Kind::EndpointSlice, Missing),
         (Kind::PodDisruptionBudget, Missing),
         (Kind::CronJob, Unknown),
     ] {
