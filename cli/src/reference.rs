@@ -143,6 +143,7 @@ fn short_name(kind: &Kind) -> Option<&'static str> {
         Kind::Service => Some("svc"),
         Kind::CronJob => Some("cj"),
         Kind::PersistentVolumeClaim => Some("pvc"),
+        Kind::PersistentVolume => Some("pv"),
         Kind::Ingress => Some("ing"),
         Kind::HorizontalPodAutoscaler => Some("hpa"),
         Kind::PodDisruptionBudget => Some("pdb"),

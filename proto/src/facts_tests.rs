@@ -88,7 +88,7 @@ fn batch() -> impl Strategy<Value = Kind> {
 }
 
 fn others() -> impl Strategy<Value = Kind> {
-    (label_selector(), all_conditions(), text(), 0..5_u8).prop_map(
+    (label_selector(), all_conditions(), text(), 0..6_u8).prop_map(
         |(selector, conditions, text, kind)| match kind {
             0 => Kind::HorizontalPodAutoscaler(v1::HorizontalPodAutoscalerFacts {
                 target: Some(v1::ScaleTarget { api_version: text, ..Default::default() }),
@@ -106,8 +106,12 @@ fn others() -> impl Strategy<Value = Kind> {
                 ..Default::default()
             }),
             3 => Kind::Ingress(v1::IngressFacts { class: text, ..Default::default() }),
-            _ => Kind::EndpointSlice(v1::EndpointSliceFacts {
+            4 => Kind::EndpointSlice(v1::EndpointSliceFacts {
                 address_type: text,
+                ..Default::default()
+            }),
+            _ => Kind::PersistentVolume(v1::PersistentVolumeFacts {
+                phase: text,
                 ..Default::default()
             }),
         },

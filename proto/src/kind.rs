@@ -25,6 +25,8 @@ pub enum Kind {
     Job,
     /// `persistentvolumeclaims`.
     PersistentVolumeClaim,
+    /// `persistentvolumes`.
+    PersistentVolume,
     /// `pods`.
     Pod,
     /// `services`.
@@ -43,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind with a variant of its own, in the order in which an agent lists them: owners before what they own.
-    pub const KNOWN: [Self; 15] = [
+    pub const KNOWN: [Self; 16] = [
         Self::Namespace,
         Self::Node,
         Self::Deployment,
@@ -53,6 +55,7 @@ impl Kind {
         Self::ReplicaSet,
         Self::Job,
         Self::PersistentVolumeClaim,
+        Self::PersistentVolume,
         Self::Pod,
         Self::Service,
         Self::EndpointSlice,
@@ -77,6 +80,7 @@ impl Kind {
             "cronjobs.batch" => Self::CronJob,
             "jobs.batch" => Self::Job,
             "persistentvolumeclaims" => Self::PersistentVolumeClaim,
+            "persistentvolumes" => Self::PersistentVolume,
             "ingresses.networking.k8s.io" => Self::Ingress,
             "horizontalpodautoscalers.autoscaling" => Self::HorizontalPodAutoscaler,
             "poddisruptionbudgets.policy" => Self::PodDisruptionBudget,
@@ -100,6 +104,7 @@ impl Kind {
             Self::CronJob => "cronjobs.batch",
             Self::Job => "jobs.batch",
             Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::PersistentVolume => "persistentvolumes",
             Self::Ingress => "ingresses.networking.k8s.io",
             Self::HorizontalPodAutoscaler => "horizontalpodautoscalers.autoscaling",
             Self::PodDisruptionBudget => "poddisruptionbudgets.policy",
@@ -123,6 +128,7 @@ impl Kind {
             Self::CronJob => "CronJob",
             Self::Job => "Job",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::PersistentVolume => "PersistentVolume",
             Self::Ingress => "Ingress",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
@@ -143,6 +149,7 @@ impl Kind {
             Self::Ingress => Some("networking.k8s.io/v1"),
             Self::EndpointSlice => Some("discovery.k8s.io/v1"),
             Self::Namespace
+            | Self::PersistentVolume
             | Self::Node
             | Self::PersistentVolumeClaim
             | Self::Pod
@@ -161,7 +168,7 @@ impl Kind {
     #[must_use]
     pub fn is_namespaced(&self) -> Option<bool> {
         match self {
-            Self::Namespace | Self::Node => Some(false),
+            Self::Namespace | Self::PersistentVolume | Self::Node => Some(false),
             Self::Deployment
             | Self::StatefulSet
             | Self::DaemonSet

@@ -1,4 +1,4 @@
-//! Jobs, CronJobs, autoscalers, claims, budgets, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
+//! Jobs, CronJobs, autoscalers, claims, volumes, budgets, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
 //! they are, change and go; and where an agent may not read them, those entities say so that have some, and no others.
 
 #![allow(
@@ -30,7 +30,7 @@ use vitals_tests::{
 };
 
 /// Those that this is about.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::CronJob,
     Kind::Job,
     Kind::PersistentVolumeClaim,
@@ -38,6 +38,7 @@ const KINDS: [Kind; 7] = [
     Kind::HorizontalPodAutoscaler,
     Kind::PodDisruptionBudget,
     Kind::EndpointSlice,
+    Kind::PersistentVolume,
 ];
 
 /// One entity with a route, a scale and a budget, one with a volume, one with a schedule; and one with none of them.
@@ -258,14 +259,18 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
             "endpointslices.discovery.k8s.io routes to pods",
         ];
         home.wait_edges(&fleet, "shop", &shop).await?;
-        let db = "pods mounts persistentvolumeclaims data-db-0";
-        home.wait_edges(&fleet, "db", &[db]).await?;
+        let bound = format!(
+            "persistentvolumeclaims data-db-0 is bound to persistentvolumes {}",
+            home.namespace
+        );
+        let db = ["pods mounts persistentvolumeclaims data-db-0", &bound];
+        home.wait_edges(&fleet, "db", &db).await?;
         fleet.assert_true_in(&home.cluster, &[&home.namespace]).await?;
 
         runs_count(&home, &fleet).await?;
         routes_count(&home, &fleet).await?;
         changes(&home).await?;
-        fleet.assert_true_in(&home.cluster, &[&home.namespace]).await?;
+        fleet.assert_true(&home.cluster).await?;
         let is_said = |entity: &Entity| {
             let verdict = entity.verdict.clone().unwrap_or_default();
             verdict.message.ends_with(": suspended")
@@ -276,14 +281,15 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
         // Else its controller would make them anew.
         home.kubectl(&["delete", "service", "--all", "--wait"]).await?;
         for kind in KINDS {
-            if kind != Kind::PersistentVolumeClaim {
+            if !matches!(kind, Kind::PersistentVolumeClaim | Kind::PersistentVolume) {
                 home.kubectl(&["delete", kind.resource(), "--all", "--wait"]).await?;
             }
         }
         home.kubectl(&["delete", "statefulset", "db", "--wait"]).await?;
         home.kubectl(&["delete", "pvc", "--all", "--wait"]).await?;
+        home.kubectl(&["delete", "pv", "--all", "--wait"]).await?;
         wait_for("none of the kinds to be held", SOON, async || {
-            let namespaces = vec![home.namespace.clone()];
+            let namespaces = vec![home.namespace.clone(), String::new()];
             let filter = ObjectFilter { namespaces, ..ObjectFilter::default() };
             let mut held = fleet.hub()?.list_objects(filter).await?;
             held.retain(|it| {
@@ -294,7 +300,7 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
             Ok(Some(()))
         })
         .await?;
-        fleet.assert_true_in(&home.cluster, &[&home.namespace]).await
+        fleet.assert_true(&home.cluster).await
     }));
 }
 
@@ -342,6 +348,8 @@ async fn changes(home: &Home) -> Result<()> {
     home.patch("pdb", "shop", json!({ "spec": { "maxUnavailable": "50%" } })).await?;
     home.patch("ingress", "shop", json!({ "spec": { "ingressClassName": "other" } })).await?;
     home.patch("cronjob", "nightly", json!({ "spec": { "suspend": true } })).await?;
+    let labelled = json!({ "metadata": { "labels": { "tier": "data" } } });
+    home.patch("pv", &home.namespace, labelled).await?;
     home.patch("pvc", "data-db-0", json!({ "metadata": { "labels": { "tier": "data" } } })).await?;
     home.patch("job", "nightly-1", json!({ "metadata": { "labels": { "seen": "yes" } } })).await
 }
@@ -374,7 +382,8 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
             ),
             (vec![Kind::Ingress], vec!["shop", "db", "nightly"], vec!["plain"]),
             (vec![Kind::EndpointSlice], vec!["db", "nightly"], vec!["shop", "plain"]),
-            (vec![Kind::PersistentVolumeClaim], vec!["nightly"], vec!["shop", "plain", "db"]),
+            (vec![Kind::PersistentVolumeClaim], vec!["db", "nightly"], vec!["shop", "plain"]),
+            (vec![Kind::PersistentVolume], vec!["nightly"], vec!["shop", "plain", "db"]),
             (vec![Kind::CronJob], vec!["nightly"], vec!["shop", "plain", "db"]),
             (vec![Kind::Job], vec![], vec!["shop", "plain", "db", "nightly"]),
         ] {

@@ -87,7 +87,13 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
         Some(Kind::HorizontalPodAutoscaler(facts)) => &mut facts.conditions,
         Some(Kind::PersistentVolumeClaim(facts)) => &mut facts.conditions,
         Some(Kind::PodDisruptionBudget(facts)) => &mut facts.conditions,
-        Some(Kind::Service(_) | Kind::CronJob(_) | Kind::Ingress(_) | Kind::EndpointSlice(_))
+        Some(
+            Kind::Service(_)
+            | Kind::CronJob(_)
+            | Kind::Ingress(_)
+            | Kind::PersistentVolume(_)
+            | Kind::EndpointSlice(_),
+        )
         | None => return false,
     };
     changed(conditions, |all| all.iter_mut().for_each(|one| shorten(&mut one.message)))
@@ -109,6 +115,7 @@ fn pod(facts: &mut v1::Facts) -> Option<&mut v1::PodFacts> {
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
         | Kind::Ingress(_)
+        | Kind::PersistentVolume(_)
         | Kind::EndpointSlice(_) => None,
     }
 }
@@ -133,6 +140,9 @@ fn container_messages(facts: &mut v1::Facts) -> bool {
 }
 
 fn message(facts: &mut v1::Facts) -> bool {
+    if let Some(Kind::PersistentVolume(volume)) = facts.kind.as_mut() {
+        return changed(&mut volume.message, shorten);
+    }
     pod(facts).is_some_and(|pod| changed(&mut pod.message, shorten))
 }
 
@@ -177,6 +187,7 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
         | Kind::Ingress(_)
+        | Kind::PersistentVolume(_)
         | Kind::EndpointSlice(_) => None,
     }
 }

@@ -25,6 +25,7 @@ mod cron_job;
 mod replica_set;
 mod job;
 mod persistent_volume_claim;
+mod persistent_volume;
 mod pod;
 mod service;
 mod endpoint_slice;
@@ -124,6 +125,7 @@ pub fn project(kind: &Kind, json: &[u8]) -> Result<Projected, Unreadable> {
         Kind::ReplicaSet => read(json, replica_set::facts),
         Kind::Job => read(json, job::facts),
         Kind::PersistentVolumeClaim => read(json, persistent_volume_claim::facts),
+        Kind::PersistentVolume => read(json, persistent_volume::facts),
         Kind::Pod => read(json, pod::facts),
         Kind::Service => read(json, service::facts),
         // Its endpoints stand beside its metadata: it has neither spec nor status.

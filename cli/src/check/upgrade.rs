@@ -27,6 +27,7 @@ pub(super) fn was_in(kind: &Kind, group: &str) -> bool {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::PodDisruptionBudget
         | Kind::Other(_) => false,
@@ -49,6 +50,7 @@ pub(super) fn upgrade(kind: &Kind, object: &mut Value) {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::PodDisruptionBudget
         | Kind::Other(_) => {}

@@ -223,6 +223,7 @@ impl Numbers {
             | Kind::Pod
             | Kind::Service
             | Kind::Ingress
+            | Kind::PersistentVolume
             | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler
             | Kind::PodDisruptionBudget

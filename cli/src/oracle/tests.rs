@@ -297,3 +297,23 @@ async fn a_difference_stands_while_its_object_does_not_change() {
     let next = standing(&first, round(&[("b", "1")]), false);
     assert_eq!(next.len(), 1);
 }
+
+#[test]
+fn what_has_no_namespace_takes_no_entity_out_of_one() {
+    let volume = key(Kind::PersistentVolume, "pv-1");
+    let kinds = Kind::KNOWN.into();
+    for (other, is_kept) in [(volume, true), (key(Kind::Pod, "x"), false)] {
+        let mut held = held();
+        let elsewhere = KeyParts {
+            cluster: other.cluster().clone(),
+            kind: other.kind().clone(),
+            namespace: if is_kept { "" } else { "elsewhere" },
+            name: other.name(),
+        };
+        let entities = vec!["workload:pay/shop".to_owned()];
+        let object = HeldObjectState { entities, ..HeldObjectState::default() };
+        held.objects.insert(ObjectKey::new(elsewhere).unwrap(), object);
+        held.retain(&kinds, &["pay".to_owned()]);
+        assert_eq!((held.entities.len(), held.objects.len()), (usize::from(is_kept), 3));
+    }
+}

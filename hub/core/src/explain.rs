@@ -69,7 +69,7 @@ impl Picture {
             Rule::ScaleTarget => joined("scales", "under"),
             Rule::Backend => joined("routes to", "and so to"),
             Rule::Endpoints => joined("holds endpoints of", "and so of"),
-            Rule::Volume => joined("is mounted by", "under"),
+            Rule::Volume => joined("holds data of", "and so of"),
             Rule::LabelSelector
             | Rule::KubernetesId
             | Rule::VitalsEntity
@@ -105,6 +105,7 @@ impl Picture {
             }
             Kind::Ingress => format!("{marks}, and routes to nothing that belongs to one"),
             Kind::EndpointSlice => format!("{marks}, and is of no Service that belongs to one"),
+            Kind::PersistentVolume => format!("{marks}, and no claim that belongs to one has it"),
             Kind::PersistentVolumeClaim => {
                 format!("{marks}, and no pod that belongs to one mounts it")
             }

@@ -38,19 +38,45 @@ impl Picture {
         Some(v1::GetEntityTreeResponse { entity: Some(state), roots })
     }
 
-    /// The tree around an object: all under the top of its owners, what selects, scales or holds data of any of it, and what
-    /// routes to that. `None` where it is not held.
+    /// The tree around an object: all under the top of its owners, or for a volume or its claim under those of the pods whose data
+    /// it holds; what selects, scales or holds data of any of that, and what routes to that or is bound to it. `None` where it is
+    /// not held.
     #[must_use]
     pub fn tree_around(&self, store: &Store, key: &ObjectKey) -> Option<v1::GetEntityTreeResponse> {
         let id = self.graph.find(key)?;
-        let top = self.graph.controllers(id).last().unwrap_or(id);
-        let whole = std::iter::once(top).chain(self.graph.descendants(top));
+        let tops = self.tops(id);
+        let below = tops.iter().flat_map(|top| self.graph.descendants(*top));
+        let whole = tops.iter().copied().chain(below);
         let takers: BTreeSet<ObjectId> = whole.flat_map(|id| self.graph.takers(id)).collect();
-        let routes = takers.iter().flat_map(|id| self.graph.takers(*id));
+        let beyond = takers.iter().flat_map(|id| self.graph.takers(*id));
         let roots: BTreeSet<ObjectId> =
-            std::iter::once(top).chain(takers.iter().copied()).chain(routes).collect();
+            tops.iter().copied().chain(takers.iter().copied()).chain(beyond).collect();
         let roots = self.roots(store, roots.into_iter().collect(), &BTreeSet::from([id]));
         Some(v1::GetEntityTreeResponse { entity: None, roots })
+    }
+
+    fn tops(&self, id: ObjectId) -> BTreeSet<ObjectId> {
+        let holds_data = |id: &ObjectId| {
+            let kind = self.graph.key(*id).map(ObjectKey::kind);
+            matches!(kind, Some(Kind::PersistentVolume | Kind::PersistentVolumeClaim))
+        };
+        // From a volume to its claim, and from there to its pods.
+        let (mut found, mut open) = (BTreeSet::new(), vec![id]);
+        for _ in 0..2 {
+            let (data, others): (Vec<_>, Vec<_>) = open.into_iter().partition(holds_data);
+            found.extend(others);
+            open = Vec::new();
+            for id in data {
+                let mut sources = self.graph.sources(id).peekable();
+                if sources.peek().is_none() {
+                    found.insert(id);
+                }
+                open.extend(sources);
+            }
+        }
+        found.extend(open);
+        let top = |id: ObjectId| self.graph.controllers(id).last().unwrap_or(id);
+        found.into_iter().map(top).collect()
     }
 
     /// The trees of `roots`, and of those of `all` that are in none of them.
@@ -111,6 +137,7 @@ impl Grower<'_> {
             Kind::Ingress => named("routes to"),
             Kind::EndpointSlice => self.endpoints(id, key),
             Kind::Pod => named("mounts"),
+            Kind::PersistentVolumeClaim => named("is bound to"),
             Kind::Namespace
             | Kind::Node
             | Kind::Deployment
@@ -119,7 +146,7 @@ impl Grower<'_> {
             | Kind::CronJob
             | Kind::ReplicaSet
             | Kind::Job
-            | Kind::PersistentVolumeClaim
+            | Kind::PersistentVolume
             | Kind::Other(_) => Vec::new(),
         }
     }

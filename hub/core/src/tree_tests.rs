@@ -3,7 +3,7 @@
 use super::*;
 use crate::picture::testing::{
     Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice, ingress,
-    job, pod, replica_set, service, stateful_set,
+    job, pod, replica_set, service, stateful_set, volume,
 };
 
 /// One line for each node.
@@ -105,6 +105,7 @@ fn what_stands_beside_points_to_what_it_is_for() {
         db,
         pod,
         claim("eu-1", "pay/data-db-0", "Bound"),
+        volume("eu-1", "pv-data-db-0", "Bound"),
         service("eu-1", "pay/db", "app=db"),
         ingress("eu-1", "pay/db", &["db", "none"]),
         autoscaler("eu-1", "pay/db", "StatefulSet", "db"),
@@ -116,6 +117,8 @@ fn what_stands_beside_points_to_what_it_is_for() {
         " ingresses.networking.k8s.io db []",
         " routes to services db [1 ready]",
         " persistentvolumeclaims data-db-0 []",
+        " is bound to persistentvolumes pv-data-db-0 []",
+        " persistentvolumes pv-data-db-0 []",
         " poddisruptionbudgets.policy db []",
         " selects statefulsets.apps db [1/1 ready]",
         " services db [1 ready]",
@@ -127,8 +130,15 @@ fn what_stands_beside_points_to_what_it_is_for() {
     let bench = Bench::of(&objects);
     let tree = bench.picture.tree(&bench.store, &"workload:pay/db".parse().unwrap()).unwrap();
     assert_eq!(drawn(&tree.roots, 0), want);
-    let tree = bench.picture.tree_around(&bench.store, &objects[1].key).unwrap();
-    assert_eq!(drawn(&tree.roots, 0), want);
+    for object in &objects[..4] {
+        let tree = bench.picture.tree_around(&bench.store, &object.key).unwrap();
+        assert_eq!(drawn(&tree.roots, 0), want, "{object:?}");
+    }
+    let alone = Bench::of(&objects[2..4]);
+    for object in &objects[2..4] {
+        let tree = alone.picture.tree_around(&alone.store, &object.key).unwrap();
+        assert_eq!(drawn(&tree.roots, 0), want[4..7], "{object:?}");
+    }
 }
 
 #[test]

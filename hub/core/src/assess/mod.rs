@@ -20,6 +20,7 @@ mod ingress;
 mod job;
 mod namespace;
 mod node;
+mod persistent_volume;
 mod persistent_volume_claim;
 pub(crate) mod pod;
 pub(crate) mod pod_disruption_budget;
@@ -138,6 +139,7 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
             horizontal_pod_autoscaler::assess(it, generation)
         }
         Some(Facts::PersistentVolumeClaim(it)) => persistent_volume_claim::assess(it),
+        Some(Facts::PersistentVolume(it)) => persistent_volume::assess(it),
         Some(Facts::PodDisruptionBudget(it)) => pod_disruption_budget::assess(it, generation),
         Some(Facts::Ingress(it)) => ingress::assess(it),
         Some(Facts::EndpointSlice(it)) => match first_cut(facts, &endpoint_slice::READS) {

@@ -57,7 +57,7 @@ impl Rule {
             Kind::HorizontalPodAutoscaler => Self::ScaleTarget,
             Kind::Ingress => Self::Backend,
             Kind::EndpointSlice => Self::Endpoints,
-            Kind::PersistentVolumeClaim => Self::Volume,
+            Kind::PersistentVolumeClaim | Kind::PersistentVolume => Self::Volume,
             Kind::Service
             | Kind::PodDisruptionBudget
             | Kind::Namespace

@@ -42,6 +42,7 @@ impl Namespace {
             | Kind::Job
             | Kind::PersistentVolumeClaim
             | Kind::Ingress
+            | Kind::PersistentVolume
             | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler
             | Kind::Namespace
@@ -194,6 +195,7 @@ fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
         | Kind::Job => !object.template.is_empty(),
         Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::Namespace

@@ -1,5 +1,5 @@
 //! Links by name, within a namespace: from an autoscaler to what it scales, from an Ingress to the Services behind it, from an
-//! EndpointSlice to the Service that it is of, and from a pod to its volume claims. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
+//! EndpointSlice to the Service that it is of, from a pod to its volume claims, and from a claim to its volume, which has no namespace. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
 //!
 //! A name leads to whatever has it: what comes later, or goes, needs no change here.
 
@@ -22,6 +22,9 @@ pub(super) fn read(key: &ObjectKey, meta: &v1::Meta, facts: &Facts) -> Box<[Obje
         Facts::Pod(it) => {
             let claims = it.claims.iter().map(|name| (Kind::PersistentVolumeClaim, name.as_str()));
             claims.filter_map(in_place).collect()
+        }
+        Facts::PersistentVolumeClaim(it) => {
+            at(cluster, Kind::PersistentVolume, "", &it.volume_name).into_iter().collect()
         }
         Facts::HorizontalPodAutoscaler(it) => {
             it.target.iter().filter_map(scaled).filter_map(in_place).collect()
@@ -46,7 +49,7 @@ pub(super) fn read(key: &ObjectKey, meta: &v1::Meta, facts: &Facts) -> Box<[Obje
         | Facts::Namespace(_)
         | Facts::Job(_)
         | Facts::CronJob(_)
-        | Facts::PersistentVolumeClaim(_)
+        | Facts::PersistentVolume(_)
         | Facts::PodDisruptionBudget(_) => Vec::new(),
     };
     keys.sort_unstable();
@@ -77,6 +80,7 @@ pub(crate) fn takes(kind: &Kind) -> bool {
         | Kind::PodDisruptionBudget
         | Kind::HorizontalPodAutoscaler
         | Kind::Ingress
+        | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::PersistentVolumeClaim => true,
         Kind::Namespace
@@ -130,6 +134,7 @@ impl Graph {
             | Kind::StatefulSet
             | Kind::ReplicaSet
             | Kind::Service
+            | Kind::PersistentVolume
             | Kind::PersistentVolumeClaim => !self.naming.is_empty(),
             Kind::Namespace
             | Kind::Node
@@ -153,7 +158,9 @@ impl Graph {
             Some((_, Kind::HorizontalPodAutoscaler | Kind::Ingress | Kind::EndpointSlice)) => {
                 Box::new(self.named(id))
             }
-            Some((key, Kind::PersistentVolumeClaim)) => Box::new(self.naming(key)),
+            Some((key, Kind::PersistentVolumeClaim | Kind::PersistentVolume)) => {
+                Box::new(self.naming(key))
+            }
             Some(_) | None => Box::new(std::iter::empty()),
         }
     }
@@ -161,11 +168,12 @@ impl Graph {
     /// What may take its claims from an object: the other way round.
     pub(crate) fn takers(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
         let key = self.key(id);
-        let is_pod = key.is_some_and(|key| matches!(key.kind(), Kind::Pod));
-        let claims = is_pod.then(|| self.named(id)).into_iter().flatten();
+        let holds_data =
+            key.is_some_and(|key| matches!(key.kind(), Kind::Pod | Kind::PersistentVolumeClaim));
+        let holding = holds_data.then(|| self.named(id)).into_iter().flatten();
         let naming = key.into_iter().flat_map(|key| self.naming(key));
         let naming = naming.filter(|it| self.key(*it).is_some_and(|key| takes(key.kind())));
-        self.selecting(id).chain(naming).chain(claims)
+        self.selecting(id).chain(naming).chain(holding)
     }
 
     /// What is judged by an object beside what controls it and what it controls: budgets of a pod, Ingresses that route to a
@@ -209,6 +217,8 @@ mod tests {
         assert_eq!(names(&testing::autoscaler("eu-1", "pay/x", "Rollout", "shop")), [""; 0]);
         let ingress = testing::ingress("eu-1", "pay/x", &["web", "", "api", "web"]);
         assert_eq!(names(&ingress), ["eu-1/services/pay/api", "eu-1/services/pay/web"]);
+        let claim = testing::claim("eu-1", "pay/data", "Bound");
+        assert_eq!(names(&claim), ["eu-1/persistentvolumes/pv-data"]);
         let slice = testing::endpoint_slice("eu-1", "pay/web-x", "web", &[]);
         assert_eq!(names(&slice), ["eu-1/services/pay/web"]);
     }

@@ -268,7 +268,8 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
         | (Some(Facts::PersistentVolumeClaim(_)), Kind::PersistentVolumeClaim)
         | (Some(Facts::PodDisruptionBudget(_)), Kind::PodDisruptionBudget)
         | (Some(Facts::Ingress(_)), Kind::Ingress)
-        | (Some(Facts::EndpointSlice(_)), Kind::EndpointSlice) => true,
+        | (Some(Facts::EndpointSlice(_)), Kind::EndpointSlice)
+        | (Some(Facts::PersistentVolume(_)), Kind::PersistentVolume) => true,
         (Some(_), _) => false,
     }
 }
@@ -297,6 +298,7 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
         | Facts::PersistentVolumeClaim(_)
         | Facts::PodDisruptionBudget(_)
         | Facts::Ingress(_)
+        | Facts::PersistentVolume(_)
         | Facts::EndpointSlice(_) => None,
     }
 }
@@ -331,7 +333,8 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         | Facts::Namespace(_)
         | Facts::Job(_)
         | Facts::PersistentVolumeClaim(_)
-        | Facts::Ingress(_) => return Vital::None,
+        | Facts::Ingress(_)
+        | Facts::PersistentVolume(_) => return Vital::None,
     };
     Vital::Workload(Box::new(Workload {
         desired,

@@ -66,6 +66,7 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::Ingress(_)
+        | Facts::PersistentVolume(_)
         | Facts::EndpointSlice(_) => BTreeMap::new(),
     }
 }
@@ -95,6 +96,7 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
         Facts::PodDisruptionBudget(_) => Kind::PodDisruptionBudget,
         Facts::Ingress(_) => Kind::Ingress,
         Facts::EndpointSlice(_) => Kind::EndpointSlice,
+        Facts::PersistentVolume(_) => Kind::PersistentVolume,
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let cluster = cluster.parse().unwrap();
@@ -224,10 +226,18 @@ pub(crate) fn autoscaler(cluster: &str, name: &str, kind: &str, target: &str) ->
     object(cluster, name, Facts::HorizontalPodAutoscaler(facts))
 }
 
-/// A claim in a phase.
+/// A claim in a phase, of a volume that is called after it.
 pub(crate) fn claim(cluster: &str, name: &str, phase: &str) -> TestObject {
-    let facts = v1::PersistentVolumeClaimFacts { phase: phase.into(), ..Default::default() };
+    let volume_name = format!("pv-{}", name.rsplit('/').next().unwrap_or_default());
+    let facts =
+        v1::PersistentVolumeClaimFacts { phase: phase.into(), volume_name, ..Default::default() };
     object(cluster, name, Facts::PersistentVolumeClaim(facts))
+}
+
+/// A volume in a phase.
+pub(crate) fn volume(cluster: &str, name: &str, phase: &str) -> TestObject {
+    let facts = v1::PersistentVolumeFacts { phase: phase.into(), ..Default::default() };
+    object(cluster, name, Facts::PersistentVolume(facts))
 }
 
 /// A budget that lets one of three pods go, or none since one of them is not healthy.

@@ -10,7 +10,7 @@ use vitals_proto::{
 use super::*;
 use crate::picture::testing::{
     self, Bench, NOW, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice,
-    ingress, job, pod, service, stateful_set,
+    ingress, job, pod, service, stateful_set, volume,
 };
 
 const SHOP: &str = "workload:pay/shop";
@@ -47,6 +47,7 @@ fn limited() -> TestObject {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
 fn what_stands_beside_belongs_where_what_it_is_for_does() {
     let db = stateful_set("eu-1", "pay/db", "app=db");
     let db_0 = pod("eu-1", "pay/db-0").labelled("app=db").under(&db).mounting(&["data-db-0"]);
@@ -89,10 +90,17 @@ fn what_stands_beside_belongs_where_what_it_is_for_does() {
         ),
         (
             "a claim of a template",
-            vec![db, db_0],
+            vec![db.clone(), db_0.clone()],
             claim("eu-1", "pay/data-db-0", "Bound"),
             "workload:pay/db",
-            "it is mounted by Pod db-0, under StatefulSet db, which is a top-level StatefulSet that nothing claims, so that the entity is named after it",
+            "it holds data of Pod db-0, and so of StatefulSet db, which is a top-level StatefulSet that nothing claims, so that the entity is named after it",
+        ),
+        (
+            "the volume of such a claim",
+            vec![db, db_0, claim("eu-1", "pay/data-db-0", "Bound")],
+            volume("eu-1", "pv-data-db-0", "Bound"),
+            "workload:pay/db",
+            "it holds data of PersistentVolumeClaim data-db-0, and so of StatefulSet db, which is a top-level StatefulSet that nothing claims, so that the entity is named after it",
         ),
         (
             "a run",
@@ -333,6 +341,33 @@ fn a_claim_that_waits_is_progress_for_a_while_and_a_lost_one_is_bad_at_once() {
 }
 
 #[test]
+fn a_volume_that_failed_is_a_warning_and_one_that_waits_or_goes_is_none() {
+    let of = |object: TestObject| {
+        let mut bench = Bench::of(&[shop(), object.annotated("vitals.dev/entity", SHOP)]);
+        bench.now = NOW.after(Duration::from_secs(1_000));
+        bench.settle();
+        bench.verdict(SHOP)
+    };
+    for object in [
+        volume("eu-1", "pv", "Bound"),
+        volume("eu-1", "pv", "Released"),
+        volume("eu-1", "pv", "Pending"),
+        volume("eu-1", "pv", "Bound").deleting(),
+    ] {
+        let marked = shop().annotated("vitals.dev/entity", SHOP);
+        let bench = Bench::of(&[marked, object.clone().annotated("vitals.dev/entity", SHOP)]);
+        assert_eq!(bench.verdict(SHOP).status(), Healthy, "{object:?}");
+    }
+    let verdict = of(volume("eu-1", "pv", "Failed"));
+    assert_eq!(
+        (verdict.status(), &*verdict.reason, verdict.severity()),
+        (Degraded, "VolumeFailed", Severity::Warning)
+    );
+    assert_eq!(verdict.next, "kubectl describe persistentvolume pv");
+    assert_eq!(of(volume("eu-1", "pv", "Strange")).status(), Unknown);
+}
+
+#[test]
 fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     let scaled = vec![shop(), autoscaler("eu-1", "pay/shop", "Deployment", "shop")];
     let mounting = vec![shop(), pod("eu-1", "pay/a").under(&shop()).mounting(&["data"])];
@@ -348,8 +383,15 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
         service("eu-1", "pay/web", "app=shop"),
         endpoint_slice("eu-1", "pay/web-x", "web", &[]),
     ];
+    let bound = vec![
+        shop(),
+        pod("eu-1", "pay/a").under(&shop()).mounting(&["data"]),
+        claim("eu-1", "pay/data", "Bound"),
+        volume("eu-1", "pv-data", "Bound"),
+    ];
     let new = [
         Kind::EndpointSlice,
+        Kind::PersistentVolume,
         Kind::CronJob,
         Kind::Job,
         Kind::PersistentVolumeClaim,
@@ -360,6 +402,14 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     for (case, objects, entity, unseen, want) in [
         ("none of them", vec![shop()], SHOP, new.to_vec(), Healthy),
         ("a pod mounts what is not seen", mounting, SHOP, new.to_vec(), Healthy),
+        ("it has a volume", bound.clone(), SHOP, vec![Kind::PersistentVolume], Unknown),
+        (
+            "its volume was never seen",
+            bound[..3].to_vec(),
+            SHOP,
+            vec![Kind::PersistentVolume],
+            Healthy,
+        ),
         ("it has endpoints", served.clone(), SHOP, vec![Kind::EndpointSlice], Unknown),
         ("those of its Service were never seen", served[..2].to_vec(), SHOP, new.to_vec(), Healthy),
         ("it has one", scaled.clone(), SHOP, vec![Kind::HorizontalPodAutoscaler], Unknown),
@@ -385,6 +435,7 @@ fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_see
         (Kind::PersistentVolumeClaim, Missing),
         (Kind::Ingress, Missing),
         (Kind::EndpointSlice, Missing),
+        (Kind::PersistentVolume, Missing),
         (Kind::PodDisruptionBudget, Missing),
         (Kind::CronJob, Unknown),
     ] {

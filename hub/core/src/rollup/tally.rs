@@ -131,6 +131,7 @@ impl Tally {
             Kind::Job => self.add_job(scene.graph, id, object),
             Kind::Service => self.add_service(scene.now, id, object),
             Kind::Ingress => self.add_ingress(scene, id, object),
+            Kind::PersistentVolume => self.add_volume(id, object),
             Kind::PersistentVolumeClaim => self.add_claim(scene.now, id, object),
             Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => {
                 self.add_guard(scene, id, object);
@@ -327,6 +328,7 @@ fn is_workload(kind: &Kind) -> bool {
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::PodDisruptionBudget

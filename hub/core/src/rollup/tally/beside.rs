@@ -34,6 +34,7 @@ const MISSING_NAMED_MAX: usize = 3;
 pub(crate) fn is_warning_at_most(kind: &Kind) -> bool {
     match kind {
         Kind::Ingress
+        | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::PodDisruptionBudget => true,
@@ -76,6 +77,14 @@ impl Tally {
     pub(super) fn add_claim(&mut self, now: Time, id: ObjectId, object: &Object) {
         self.judged += 1;
         if object.assessment.reason != Reason::ClaimPending || self.is_patient(now, object) {
+            self.add_assessment(id, None, object);
+        }
+    }
+
+    /// That it is still wanted while somebody asked for its deletion, or waits for a claim, is no trouble of its entity.
+    pub(super) fn add_volume(&mut self, id: ObjectId, object: &Object) {
+        self.add_silent(id, object);
+        if object.assessment.status == HealthStatus::Degraded {
             self.add_assessment(id, None, object);
         }
     }
