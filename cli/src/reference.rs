@@ -147,6 +147,7 @@ fn short_name(kind: &Kind) -> Option<&'static str> {
         Kind::Ingress => Some("ing"),
         Kind::HorizontalPodAutoscaler => Some("hpa"),
         Kind::PodDisruptionBudget => Some("pdb"),
+        Kind::ResourceQuota => Some("quota"),
         // kubectl has no shorter word for them than their singular.
         Kind::Job | Kind::EndpointSlice => None,
         Kind::Other(_) => None,

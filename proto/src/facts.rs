@@ -211,7 +211,13 @@ fn rewrite(facts: &mut v1::Facts, word: fn(&mut String)) {
         Some(Kind::PodDisruptionBudget(it)) => {
             workload(&mut it.selector, &mut None, &mut it.conditions, word);
         }
-        Some(Kind::Ingress(_) | Kind::PersistentVolume(_) | Kind::EndpointSlice(_)) | None => {}
+        Some(
+            Kind::Ingress(_)
+            | Kind::ResourceQuota(_)
+            | Kind::PersistentVolume(_)
+            | Kind::EndpointSlice(_),
+        )
+        | None => {}
     }
 }
 

@@ -88,7 +88,7 @@ fn batch() -> impl Strategy<Value = Kind> {
 }
 
 fn others() -> impl Strategy<Value = Kind> {
-    (label_selector(), all_conditions(), text(), 0..6_u8).prop_map(
+    (label_selector(), all_conditions(), text(), 0..7_u8).prop_map(
         |(selector, conditions, text, kind)| match kind {
             0 => Kind::HorizontalPodAutoscaler(v1::HorizontalPodAutoscalerFacts {
                 target: Some(v1::ScaleTarget { api_version: text, ..Default::default() }),
@@ -108,6 +108,10 @@ fn others() -> impl Strategy<Value = Kind> {
             3 => Kind::Ingress(v1::IngressFacts { class: text, ..Default::default() }),
             4 => Kind::EndpointSlice(v1::EndpointSliceFacts {
                 address_type: text,
+                ..Default::default()
+            }),
+            5 => Kind::ResourceQuota(v1::ResourceQuotaFacts {
+                hard: [(text.clone(), text)].into(),
                 ..Default::default()
             }),
             _ => Kind::PersistentVolume(v1::PersistentVolumeFacts {

@@ -39,13 +39,15 @@ pub enum Kind {
     HorizontalPodAutoscaler,
     /// `poddisruptionbudgets.policy`.
     PodDisruptionBudget,
+    /// `resourcequotas`.
+    ResourceQuota,
     /// Any other: what a newer agent sends, or a custom resource.
     Other(Arc<str>),
 }
 
 impl Kind {
     /// Every kind with a variant of its own, in the order in which an agent lists them: owners before what they own.
-    pub const KNOWN: [Self; 16] = [
+    pub const KNOWN: [Self; 17] = [
         Self::Namespace,
         Self::Node,
         Self::Deployment,
@@ -62,6 +64,7 @@ impl Kind {
         Self::Ingress,
         Self::HorizontalPodAutoscaler,
         Self::PodDisruptionBudget,
+        Self::ResourceQuota,
     ];
 
     /// From resource and group: `deployments.apps`, `pods`.
@@ -84,6 +87,7 @@ impl Kind {
             "ingresses.networking.k8s.io" => Self::Ingress,
             "horizontalpodautoscalers.autoscaling" => Self::HorizontalPodAutoscaler,
             "poddisruptionbudgets.policy" => Self::PodDisruptionBudget,
+            "resourcequotas" => Self::ResourceQuota,
             other => Self::Other(other.into()),
         }
     }
@@ -108,6 +112,7 @@ impl Kind {
             Self::Ingress => "ingresses.networking.k8s.io",
             Self::HorizontalPodAutoscaler => "horizontalpodautoscalers.autoscaling",
             Self::PodDisruptionBudget => "poddisruptionbudgets.policy",
+            Self::ResourceQuota => "resourcequotas",
             Self::Other(resource) => resource,
         }
     }
@@ -132,6 +137,7 @@ impl Kind {
             Self::Ingress => "Ingress",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::ResourceQuota => "ResourceQuota",
             Self::Other(resource) => resource,
         }
     }
@@ -149,6 +155,7 @@ impl Kind {
             Self::Ingress => Some("networking.k8s.io/v1"),
             Self::EndpointSlice => Some("discovery.k8s.io/v1"),
             Self::Namespace
+            | Self::ResourceQuota
             | Self::PersistentVolume
             | Self::Node
             | Self::PersistentVolumeClaim
@@ -179,6 +186,7 @@ impl Kind {
             | Self::Pod
             | Self::Service
             | Self::Ingress
+            | Self::ResourceQuota
             | Self::EndpointSlice
             | Self::HorizontalPodAutoscaler
             | Self::PodDisruptionBudget => Some(true),

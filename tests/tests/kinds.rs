@@ -1,4 +1,4 @@
-//! Jobs, CronJobs, autoscalers, claims, volumes, budgets, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
+//! Jobs, CronJobs, autoscalers, claims, volumes, budgets, quotas, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
 //! they are, change and go; and where an agent may not read them, those entities say so that have some, and no others.
 
 #![allow(
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use vitals_proto::{
     kind::Kind,
     v1::{
-        Entity, FreshnessState, GetEntityTreeRequest, HealthStatus, ObjectFilter, Severity,
-        TreeNode, get_entity_tree_request::Root,
+        Entity, FreshnessState, GetEntityTreeRequest, HealthStatus, ObjectFilter, ObjectRef,
+        Severity, TreeNode, get_entity_tree_request::Root,
     },
 };
 use vitals_tests::{
@@ -30,7 +30,7 @@ use vitals_tests::{
 };
 
 /// Those that this is about.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::CronJob,
     Kind::Job,
     Kind::PersistentVolumeClaim,
@@ -39,6 +39,7 @@ const KINDS: [Kind; 8] = [
     Kind::PodDisruptionBudget,
     Kind::EndpointSlice,
     Kind::PersistentVolume,
+    Kind::ResourceQuota,
 ];
 
 /// One entity with a route, a scale and a budget, one with a volume, one with a schedule; and one with none of them.
@@ -89,6 +90,11 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: shop}
 spec: {maxUnavailable: 1, selector: {matchExpressions: [{key: app, operator: In, values: [shop]}]}}
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: compute, annotations: {vitals.dev/entity: 'component:default/platform'}}
+spec: {hard: {pods: 20, services: 10}}
 ---
 apiVersion: v1
 kind: PersistentVolume
@@ -205,6 +211,29 @@ impl Home {
         .await
     }
 
+    async fn quota_is_of_its_namespace(&self, fleet: &Fleet) -> Result<()> {
+        let hub = fleet.hub()?;
+        let object = |kind: Kind, namespace: &str, name: &str| ObjectRef {
+            cluster: self.cluster.name().to_owned(),
+            kind: kind.to_string(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let namespace = &self.namespace;
+        let quota = object(Kind::ResourceQuota, namespace, "compute");
+        for (of, edge) in [
+            (object(Kind::Namespace, "", namespace), "is limited by resourcequotas compute"),
+            (quota, &*format!("limits namespaces {namespace}")),
+        ] {
+            let request = GetEntityTreeRequest { root: Some(Root::Object(of)) };
+            let tree = hub.entities().get_entity_tree(request).await?.into_inner();
+            let mut edges = BTreeSet::new();
+            tree.roots.iter().for_each(|root| collect(root, &mut edges));
+            ensure!(edges.iter().any(|it| it.ends_with(edge)), "{edge} is not in {edges:?}");
+        }
+        Ok(())
+    }
+
     async fn wait_status(
         &self,
         fleet: &Fleet,
@@ -265,6 +294,7 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
         );
         let db = ["pods mounts persistentvolumeclaims data-db-0", &bound];
         home.wait_edges(&fleet, "db", &db).await?;
+        home.quota_is_of_its_namespace(&fleet).await?;
         fleet.assert_true_in(&home.cluster, &[&home.namespace]).await?;
 
         runs_count(&home, &fleet).await?;
@@ -344,6 +374,7 @@ async fn routes_count(home: &Home, fleet: &Fleet) -> Result<()> {
 async fn changes(home: &Home) -> Result<()> {
     // Its Service gets another endpoint.
     home.patch("deployment", "shop", json!({ "spec": { "replicas": 3 } })).await?;
+    home.patch("quota", "compute", json!({ "spec": { "hard": { "pods": "15" } } })).await?;
     home.patch("hpa", "shop", json!({ "spec": { "maxReplicas": 7 } })).await?;
     home.patch("pdb", "shop", json!({ "spec": { "maxUnavailable": "50%" } })).await?;
     home.patch("ingress", "shop", json!({ "spec": { "ingressClassName": "other" } })).await?;
@@ -373,6 +404,12 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
         fleet.start_agent("few", &home.cluster, &flags).await?;
         fleet.wait_seen(home.cluster.name(), FreshnessState::BlindSpot).await?;
         let (unknown, blind) = (HealthStatus::Unknown, "BlindSpot");
+        // Of all the entities that could be refused by it only the one that claims it.
+        let is_blind = |entity: &Entity| {
+            let verdict = entity.verdict.clone().unwrap_or_default();
+            verdict.reason == "BlindSpot"
+        };
+        fleet.wait_entity("component:default/platform", is_blind).await?;
         for (granted, blind_spots, seen) in [
             (vec![], vec!["shop", "db", "nightly"], vec!["plain"]),
             (
@@ -384,6 +421,7 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
             (vec![Kind::EndpointSlice], vec!["db", "nightly"], vec!["shop", "plain"]),
             (vec![Kind::PersistentVolumeClaim], vec!["db", "nightly"], vec!["shop", "plain"]),
             (vec![Kind::PersistentVolume], vec!["nightly"], vec!["shop", "plain", "db"]),
+            (vec![Kind::ResourceQuota], vec!["nightly"], vec!["shop", "plain", "db"]),
             (vec![Kind::CronJob], vec!["nightly"], vec!["shop", "plain", "db"]),
             (vec![Kind::Job], vec![], vec!["shop", "plain", "db", "nightly"]),
         ] {
@@ -396,6 +434,7 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
                 home.wait_status(&fleet, name, unknown, blind).await?;
             }
         }
+        fleet.wait_entity("component:default/platform", |entity| !is_blind(entity)).await?;
         fleet.assert_true_in(&home.cluster, &[&home.namespace]).await
     }));
 }

@@ -91,6 +91,7 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
             Kind::Service(_)
             | Kind::CronJob(_)
             | Kind::Ingress(_)
+            | Kind::ResourceQuota(_)
             | Kind::PersistentVolume(_)
             | Kind::EndpointSlice(_),
         )
@@ -115,6 +116,7 @@ fn pod(facts: &mut v1::Facts) -> Option<&mut v1::PodFacts> {
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
         | Kind::Ingress(_)
+        | Kind::ResourceQuota(_)
         | Kind::PersistentVolume(_)
         | Kind::EndpointSlice(_) => None,
     }
@@ -187,6 +189,7 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
         | Kind::Ingress(_)
+        | Kind::ResourceQuota(_)
         | Kind::PersistentVolume(_)
         | Kind::EndpointSlice(_) => None,
     }

@@ -32,6 +32,7 @@ mod endpoint_slice;
 mod ingress;
 mod horizontal_pod_autoscaler;
 mod pod_disruption_budget;
+mod resource_quota;
 pub mod fit;
 #[cfg(test)]
 mod testing;
@@ -133,6 +134,7 @@ pub fn project(kind: &Kind, json: &[u8]) -> Result<Projected, Unreadable> {
         Kind::Ingress => read(json, ingress::facts),
         Kind::HorizontalPodAutoscaler => read(json, horizontal_pod_autoscaler::facts),
         Kind::PodDisruptionBudget => read(json, pod_disruption_budget::facts),
+        Kind::ResourceQuota => read(json, resource_quota::facts),
         Kind::Other(_) => read(json, |_: &Metadata, _: IgnoredAny, _: IgnoredAny| None),
     };
     read.map_err(|source| unreadable(kind, json, source))

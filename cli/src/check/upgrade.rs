@@ -27,6 +27,7 @@ pub(super) fn was_in(kind: &Kind, group: &str) -> bool {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::PodDisruptionBudget
@@ -50,6 +51,7 @@ pub(super) fn upgrade(kind: &Kind, object: &mut Value) {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::PodDisruptionBudget

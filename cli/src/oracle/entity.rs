@@ -223,6 +223,7 @@ impl Numbers {
             | Kind::Pod
             | Kind::Service
             | Kind::Ingress
+            | Kind::ResourceQuota
             | Kind::PersistentVolume
             | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler

@@ -120,6 +120,7 @@ impl Picture {
             | Kind::ReplicaSet => {
                 format!("{marks}, and its name cannot be part of a reference")
             }
+            Kind::ResourceQuota => format!("{marks}; it is of its namespace"),
             Kind::Node | Kind::Namespace | Kind::Other(_) => marks.to_owned(),
         }
     }

@@ -138,8 +138,9 @@ impl Grower<'_> {
             Kind::EndpointSlice => self.endpoints(id, key),
             Kind::Pod => named("mounts"),
             Kind::PersistentVolumeClaim => named("is bound to"),
-            Kind::Namespace
-            | Kind::Node
+            Kind::ResourceQuota => named("limits"),
+            Kind::Namespace => self.graph.naming(key).map(|it| ("is limited by", it)).collect(),
+            Kind::Node
             | Kind::Deployment
             | Kind::StatefulSet
             | Kind::DaemonSet

@@ -3,7 +3,7 @@
 use super::*;
 use crate::picture::testing::{
     Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice, ingress,
-    job, pod, replica_set, service, stateful_set, volume,
+    job, namespace, pod, quota, replica_set, service, stateful_set, volume,
 };
 
 /// One line for each node.
@@ -185,4 +185,20 @@ fn the_way_of_traffic_ends_at_pods() {
     let tree = bench.picture.tree_around(&bench.store, &objects[4].key).unwrap();
     let of_service = [&want[3..5], &[" serves services web [2 ready]"], &want[6..]].concat();
     assert_eq!(drawn(&tree.roots, 0), of_service, "around the top of what was asked for");
+}
+
+#[test]
+fn a_quota_and_its_namespace_point_to_each_other() {
+    let objects = [namespace("eu-1", "pay"), quota("eu-1", "pay/compute"), quota("eu-1", "x/y")];
+    let bench = Bench::of(&objects);
+    let around = |object: &TestObject| {
+        let tree = bench.picture.tree_around(&bench.store, &object.key).unwrap();
+        drawn(&tree.roots, 0)
+    };
+    assert_eq!(
+        around(&objects[0]),
+        [" namespaces pay []", " is limited by resourcequotas compute []"]
+    );
+    assert_eq!(around(&objects[1]), [" resourcequotas compute []", " limits namespaces pay []"]);
+    assert_eq!(around(&objects[2]), [" resourcequotas y []"]);
 }

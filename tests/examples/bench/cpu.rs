@@ -7,7 +7,9 @@ use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::{CronJob, Job},
-    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service},
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota, Service,
+    },
     discovery::v1::EndpointSlice,
     networking::v1::Ingress,
     policy::v1::PodDisruptionBudget,
@@ -80,6 +82,7 @@ fn read_full(kind: &Kind, line: &str) -> Result<()> {
         Kind::Job => read::<Job>(line),
         Kind::PersistentVolumeClaim => read::<PersistentVolumeClaim>(line),
         Kind::PersistentVolume => read::<PersistentVolume>(line),
+        Kind::ResourceQuota => read::<ResourceQuota>(line),
         Kind::Ingress => read::<Ingress>(line),
         Kind::HorizontalPodAutoscaler => read::<HorizontalPodAutoscaler>(line),
         Kind::PodDisruptionBudget => read::<PodDisruptionBudget>(line),

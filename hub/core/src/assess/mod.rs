@@ -24,7 +24,9 @@ mod persistent_volume;
 mod persistent_volume_claim;
 pub(crate) mod pod;
 pub(crate) mod pod_disruption_budget;
+mod quantity;
 mod replica_set;
+mod resource_quota;
 mod service;
 mod stateful_set;
 
@@ -140,6 +142,7 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
         }
         Some(Facts::PersistentVolumeClaim(it)) => persistent_volume_claim::assess(it),
         Some(Facts::PersistentVolume(it)) => persistent_volume::assess(it),
+        Some(Facts::ResourceQuota(it)) => resource_quota::assess(it),
         Some(Facts::PodDisruptionBudget(it)) => pod_disruption_budget::assess(it, generation),
         Some(Facts::Ingress(it)) => ingress::assess(it),
         Some(Facts::EndpointSlice(it)) => match first_cut(facts, &endpoint_slice::READS) {

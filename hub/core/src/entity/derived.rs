@@ -55,6 +55,7 @@ fn rank(kind: &Kind) -> Option<u8> {
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler

@@ -42,6 +42,7 @@ impl Namespace {
             | Kind::Job
             | Kind::PersistentVolumeClaim
             | Kind::Ingress
+            | Kind::ResourceQuota
             | Kind::PersistentVolume
             | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler
@@ -195,6 +196,7 @@ fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
         | Kind::Job => !object.template.is_empty(),
         Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler

@@ -1,5 +1,5 @@
 //! Links by name, within a namespace: from an autoscaler to what it scales, from an Ingress to the Services behind it, from an
-//! EndpointSlice to the Service that it is of, from a pod to its volume claims, and from a claim to its volume, which has no namespace. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
+//! EndpointSlice to the Service that it is of, from a pod to its volume claims, from a claim to its volume and from a quota to its namespace, which have none themselves. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
 //!
 //! A name leads to whatever has it: what comes later, or goes, needs no change here.
 
@@ -25,6 +25,9 @@ pub(super) fn read(key: &ObjectKey, meta: &v1::Meta, facts: &Facts) -> Box<[Obje
         }
         Facts::PersistentVolumeClaim(it) => {
             at(cluster, Kind::PersistentVolume, "", &it.volume_name).into_iter().collect()
+        }
+        Facts::ResourceQuota(_) => {
+            at(cluster, Kind::Namespace, "", key.namespace()).into_iter().collect()
         }
         Facts::HorizontalPodAutoscaler(it) => {
             it.target.iter().filter_map(scaled).filter_map(in_place).collect()
@@ -85,6 +88,7 @@ pub(crate) fn takes(kind: &Kind) -> bool {
         | Kind::PersistentVolumeClaim => true,
         Kind::Namespace
         | Kind::Node
+        | Kind::ResourceQuota
         | Kind::Deployment
         | Kind::StatefulSet
         | Kind::DaemonSet
@@ -130,20 +134,21 @@ impl Graph {
     /// What names a key.
     pub(crate) fn naming(&self, key: &ObjectKey) -> impl Iterator<Item = ObjectId> {
         let is_named = match key.kind() {
-            Kind::Deployment
+            Kind::Namespace
+            | Kind::Deployment
             | Kind::StatefulSet
             | Kind::ReplicaSet
             | Kind::Service
             | Kind::PersistentVolume
             | Kind::PersistentVolumeClaim => !self.naming.is_empty(),
-            Kind::Namespace
-            | Kind::Node
+            Kind::Node
             | Kind::DaemonSet
             | Kind::CronJob
             | Kind::Job
             | Kind::Pod
             | Kind::EndpointSlice
             | Kind::Ingress
+            | Kind::ResourceQuota
             | Kind::HorizontalPodAutoscaler
             | Kind::PodDisruptionBudget
             | Kind::Other(_) => false,
@@ -219,6 +224,8 @@ mod tests {
         assert_eq!(names(&ingress), ["eu-1/services/pay/api", "eu-1/services/pay/web"]);
         let claim = testing::claim("eu-1", "pay/data", "Bound");
         assert_eq!(names(&claim), ["eu-1/persistentvolumes/pv-data"]);
+        let quota = testing::quota("eu-1", "pay/compute");
+        assert_eq!(names(&quota), ["eu-1/namespaces/pay"]);
         let slice = testing::endpoint_slice("eu-1", "pay/web-x", "web", &[]);
         assert_eq!(names(&slice), ["eu-1/services/pay/web"]);
     }

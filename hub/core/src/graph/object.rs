@@ -269,7 +269,8 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
         | (Some(Facts::PodDisruptionBudget(_)), Kind::PodDisruptionBudget)
         | (Some(Facts::Ingress(_)), Kind::Ingress)
         | (Some(Facts::EndpointSlice(_)), Kind::EndpointSlice)
-        | (Some(Facts::PersistentVolume(_)), Kind::PersistentVolume) => true,
+        | (Some(Facts::PersistentVolume(_)), Kind::PersistentVolume)
+        | (Some(Facts::ResourceQuota(_)), Kind::ResourceQuota) => true,
         (Some(_), _) => false,
     }
 }
@@ -298,6 +299,7 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
         | Facts::PersistentVolumeClaim(_)
         | Facts::PodDisruptionBudget(_)
         | Facts::Ingress(_)
+        | Facts::ResourceQuota(_)
         | Facts::PersistentVolume(_)
         | Facts::EndpointSlice(_) => None,
     }
@@ -334,6 +336,7 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         | Facts::Job(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::Ingress(_)
+        | Facts::ResourceQuota(_)
         | Facts::PersistentVolume(_) => return Vital::None,
     };
     Vital::Workload(Box::new(Workload {

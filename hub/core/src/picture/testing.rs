@@ -66,6 +66,7 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::Ingress(_)
+        | Facts::ResourceQuota(_)
         | Facts::PersistentVolume(_)
         | Facts::EndpointSlice(_) => BTreeMap::new(),
     }
@@ -97,6 +98,7 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
         Facts::Ingress(_) => Kind::Ingress,
         Facts::EndpointSlice(_) => Kind::EndpointSlice,
         Facts::PersistentVolume(_) => Kind::PersistentVolume,
+        Facts::ResourceQuota(_) => Kind::ResourceQuota,
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let cluster = cluster.parse().unwrap();
@@ -238,6 +240,19 @@ pub(crate) fn claim(cluster: &str, name: &str, phase: &str) -> TestObject {
 pub(crate) fn volume(cluster: &str, name: &str, phase: &str) -> TestObject {
     let facts = v1::PersistentVolumeFacts { phase: phase.into(), ..Default::default() };
     object(cluster, name, Facts::PersistentVolume(facts))
+}
+
+/// A quota of ten pods.
+pub(crate) fn quota(cluster: &str, name: &str) -> TestObject {
+    let pods = |number: &str| [("pods".to_owned(), number.to_owned())].into();
+    let facts = v1::ResourceQuotaFacts { hard: pods("10"), used: pods("3"), ..Default::default() };
+    object(cluster, name, Facts::ResourceQuota(facts))
+}
+
+/// A namespace that is there.
+pub(crate) fn namespace(cluster: &str, name: &str) -> TestObject {
+    let facts = v1::NamespaceFacts { phase: "Active".into(), ..Default::default() };
+    object(cluster, name, Facts::Namespace(facts))
 }
 
 /// A budget that lets one of three pods go, or none since one of them is not healthy.

@@ -389,7 +389,10 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
         claim("eu-1", "pay/data", "Bound"),
         volume("eu-1", "pv-data", "Bound"),
     ];
+    let bounded =
+        vec![shop(), testing::quota("eu-1", "pay/compute").annotated("vitals.dev/entity", SHOP)];
     let new = [
+        Kind::ResourceQuota,
         Kind::EndpointSlice,
         Kind::PersistentVolume,
         Kind::CronJob,
@@ -410,6 +413,7 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
             vec![Kind::PersistentVolume],
             Healthy,
         ),
+        ("it claims a quota", bounded, "workload:pay/shop", vec![Kind::ResourceQuota], Unknown),
         ("it has endpoints", served.clone(), SHOP, vec![Kind::EndpointSlice], Unknown),
         ("those of its Service were never seen", served[..2].to_vec(), SHOP, new.to_vec(), Healthy),
         ("it has one", scaled.clone(), SHOP, vec![Kind::HorizontalPodAutoscaler], Unknown),
@@ -427,6 +431,42 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
 }
 
 #[test]
+fn what_could_say_more_is_said_to_be_unseen_where_something_is_bad() {
+    let refused =
+        testing::replica_set("eu-1", "pay/shop-1", "app=shop").under(&shop()).of_replica_set(
+            |it| it.conditions = vec![condition("ReplicaFailure", "True", "FailedCreate")],
+        );
+    let unseen = [Kind::ResourceQuota, Kind::PersistentVolume];
+    for (case, objects, want) in [
+        ("well", vec![shop()], vec![]),
+        (
+            "refused",
+            vec![shop(), refused],
+            vec!["resourcequotas are not seen in eu-1: a cause may be missing"],
+        ),
+        (
+            "no node for it",
+            vec![
+                claim("eu-1", "pay/data", "Lost").annotated("vitals.dev/entity", SHOP),
+                shop().annotated("vitals.dev/entity", SHOP),
+            ],
+            vec!["persistentvolumes are not seen in eu-1: a cause may be missing"],
+        ),
+    ] {
+        let mut bench = Bench::of(&objects);
+        bench.set_freshness("eu-1", FreshnessState::BlindSpot, &unseen);
+        bench.settle();
+        let mut evidence = bench.verdict(SHOP).evidence;
+        evidence.retain(|it| it.contains("not seen"));
+        assert_eq!(evidence, want, "{case}");
+        bench.freshen("eu-1");
+        bench.settle();
+        let evidence = bench.verdict(SHOP).evidence;
+        assert!(evidence.iter().all(|it| !it.contains("not seen")), "{case}: {evidence:?}");
+    }
+}
+
+#[test]
 fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_seen() {
     let cart =
         v1::EntityDefinition { r#ref: "component:default/cart".into(), ..Default::default() };
@@ -435,6 +475,7 @@ fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_see
         (Kind::PersistentVolumeClaim, Missing),
         (Kind::Ingress, Missing),
         (Kind::EndpointSlice, Missing),
+        (Kind::ResourceQuota, Missing),
         (Kind::PersistentVolume, Missing),
         (Kind::PodDisruptionBudget, Missing),
         (Kind::CronJob, Unknown),

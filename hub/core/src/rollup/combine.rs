@@ -160,6 +160,7 @@ fn makes_an_entity(kind: &Kind) -> bool {
         | Kind::Node
         | Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler

@@ -136,7 +136,7 @@ impl Tally {
             Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => {
                 self.add_guard(scene, id, object);
             }
-            Kind::EndpointSlice => self.add_silent(id, object),
+            Kind::EndpointSlice | Kind::ResourceQuota => self.add_silent(id, object),
             Kind::Node | Kind::Namespace => {
                 self.judged += 1;
                 self.add_assessment(id, None, object);
@@ -328,6 +328,7 @@ fn is_workload(kind: &Kind) -> bool {
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
