@@ -23,7 +23,7 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 
 /// Watches the workloads of a Kubernetes cluster and pushes what changes to NATS, for a Vitals hub.
 ///
-/// Reads namespaces, nodes, deployments, replicasets, statefulsets, daemonsets, cronjobs, jobs, pods, services,
+/// Reads namespaces, nodes, deployments, replicasets, replicationcontrollers, statefulsets, daemonsets, cronjobs, jobs, pods, services,
 /// endpointslices, ingresses, horizontalpodautoscalers, poddisruptionbudgets, resourcequotas, persistentvolumeclaims and
 /// persistentvolumes, never a Secret or a ConfigMap; where a hub asks for the events of an object, those. Logs and whole
 /// objects only with --allow-logs and --allow-raw-objects. In a pod it uses

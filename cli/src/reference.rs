@@ -139,6 +139,7 @@ fn short_name(kind: &Kind) -> Option<&'static str> {
         Kind::StatefulSet => Some("sts"),
         Kind::DaemonSet => Some("ds"),
         Kind::ReplicaSet => Some("rs"),
+        Kind::ReplicationController => Some("rc"),
         Kind::Pod => Some("po"),
         Kind::Service => Some("svc"),
         Kind::CronJob => Some("cj"),

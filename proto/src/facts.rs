@@ -205,6 +205,10 @@ fn rewrite(facts: &mut v1::Facts, word: fn(&mut String)) {
         Some(Kind::Job(it)) => {
             workload(&mut None, &mut it.template, &mut it.conditions, word);
         }
+        Some(Kind::ReplicationController(it)) => {
+            keys(&mut it.selector, word);
+            workload(&mut None, &mut it.template, &mut it.conditions, word);
+        }
         Some(Kind::CronJob(it)) => workload(&mut None, &mut it.template, &mut [], word),
         Some(Kind::HorizontalPodAutoscaler(it)) => conditions(&mut it.conditions, word),
         Some(Kind::PersistentVolumeClaim(it)) => conditions(&mut it.conditions, word),

@@ -88,7 +88,7 @@ fn batch() -> impl Strategy<Value = Kind> {
 }
 
 fn others() -> impl Strategy<Value = Kind> {
-    (label_selector(), all_conditions(), text(), 0..7_u8).prop_map(
+    (label_selector(), all_conditions(), text(), 0..8_u8).prop_map(
         |(selector, conditions, text, kind)| match kind {
             0 => Kind::HorizontalPodAutoscaler(v1::HorizontalPodAutoscalerFacts {
                 target: Some(v1::ScaleTarget { api_version: text, ..Default::default() }),
@@ -112,6 +112,15 @@ fn others() -> impl Strategy<Value = Kind> {
             }),
             5 => Kind::ResourceQuota(v1::ResourceQuotaFacts {
                 hard: [(text.clone(), text)].into(),
+                ..Default::default()
+            }),
+            6 => Kind::ReplicationController(v1::ReplicationControllerFacts {
+                selector: selector.match_labels.clone(),
+                template: Some(v1::PodTemplate {
+                    labels: selector.match_labels,
+                    ..Default::default()
+                }),
+                conditions,
                 ..Default::default()
             }),
             _ => Kind::PersistentVolume(v1::PersistentVolumeFacts {

@@ -21,6 +21,8 @@ pub enum Kind {
     CronJob,
     /// `replicasets.apps`.
     ReplicaSet,
+    /// `replicationcontrollers`.
+    ReplicationController,
     /// `jobs.batch`.
     Job,
     /// `persistentvolumeclaims`.
@@ -47,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind with a variant of its own, in the order in which an agent lists them: owners before what they own.
-    pub const KNOWN: [Self; 17] = [
+    pub const KNOWN: [Self; 18] = [
         Self::Namespace,
         Self::Node,
         Self::Deployment,
@@ -55,6 +57,7 @@ impl Kind {
         Self::DaemonSet,
         Self::CronJob,
         Self::ReplicaSet,
+        Self::ReplicationController,
         Self::Job,
         Self::PersistentVolumeClaim,
         Self::PersistentVolume,
@@ -77,6 +80,7 @@ impl Kind {
             "statefulsets.apps" => Self::StatefulSet,
             "daemonsets.apps" => Self::DaemonSet,
             "replicasets.apps" => Self::ReplicaSet,
+            "replicationcontrollers" => Self::ReplicationController,
             "pods" => Self::Pod,
             "services" => Self::Service,
             "endpointslices.discovery.k8s.io" => Self::EndpointSlice,
@@ -102,6 +106,7 @@ impl Kind {
             Self::StatefulSet => "statefulsets.apps",
             Self::DaemonSet => "daemonsets.apps",
             Self::ReplicaSet => "replicasets.apps",
+            Self::ReplicationController => "replicationcontrollers",
             Self::Pod => "pods",
             Self::Service => "services",
             Self::EndpointSlice => "endpointslices.discovery.k8s.io",
@@ -127,6 +132,7 @@ impl Kind {
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
             Self::ReplicaSet => "ReplicaSet",
+            Self::ReplicationController => "ReplicationController",
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
@@ -155,6 +161,7 @@ impl Kind {
             Self::Ingress => Some("networking.k8s.io/v1"),
             Self::EndpointSlice => Some("discovery.k8s.io/v1"),
             Self::Namespace
+            | Self::ReplicationController
             | Self::ResourceQuota
             | Self::PersistentVolume
             | Self::Node
@@ -186,6 +193,7 @@ impl Kind {
             | Self::Pod
             | Self::Service
             | Self::Ingress
+            | Self::ReplicationController
             | Self::ResourceQuota
             | Self::EndpointSlice
             | Self::HorizontalPodAutoscaler

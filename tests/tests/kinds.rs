@@ -1,4 +1,4 @@
-//! Jobs, CronJobs, autoscalers, claims, volumes, budgets, quotas, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
+//! Jobs, CronJobs, autoscalers, claims, volumes, budgets, quotas, ReplicationControllers, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
 //! they are, change and go; and where an agent may not read them, those entities say so that have some, and no others.
 
 #![allow(
@@ -30,7 +30,7 @@ use vitals_tests::{
 };
 
 /// Those that this is about.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::CronJob,
     Kind::Job,
     Kind::PersistentVolumeClaim,
@@ -40,6 +40,7 @@ const KINDS: [Kind; 9] = [
     Kind::EndpointSlice,
     Kind::PersistentVolume,
     Kind::ResourceQuota,
+    Kind::ReplicationController,
 ];
 
 /// One entity with a route, a scale and a budget, one with a volume, one with a schedule; and one with none of them.
@@ -62,6 +63,15 @@ spec:
   selector: {matchLabels: {app: plain}}
   template:
     metadata: {labels: {app: plain}}
+    spec: {containers: [{name: main, image: 'registry.test/app:1'}]}
+---
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: legacy}
+spec:
+  replicas: 1
+  template:
+    metadata: {labels: {app: legacy}}
     spec: {containers: [{name: main, image: 'registry.test/app:1'}]}
 ---
 apiVersion: v1
@@ -249,7 +259,7 @@ impl Home {
     }
 
     async fn all_healthy(&self, fleet: &Fleet) -> Result<()> {
-        for name in ["shop", "plain", "db", "nightly"] {
+        for name in ["shop", "plain", "legacy", "db", "nightly"] {
             self.wait_status(fleet, name, HealthStatus::Healthy, "").await?;
         }
         Ok(())
@@ -294,6 +304,7 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
         );
         let db = ["pods mounts persistentvolumeclaims data-db-0", &bound];
         home.wait_edges(&fleet, "db", &db).await?;
+        home.wait_edges(&fleet, "legacy", &["replicationcontrollers legacy owns pods"]).await?;
         home.quota_is_of_its_namespace(&fleet).await?;
         fleet.assert_true_in(&home.cluster, &[&home.namespace]).await?;
 
@@ -374,6 +385,7 @@ async fn routes_count(home: &Home, fleet: &Fleet) -> Result<()> {
 async fn changes(home: &Home) -> Result<()> {
     // Its Service gets another endpoint.
     home.patch("deployment", "shop", json!({ "spec": { "replicas": 3 } })).await?;
+    home.patch("rc", "legacy", json!({ "spec": { "replicas": 2 } })).await?;
     home.patch("quota", "compute", json!({ "spec": { "hard": { "pods": "15" } } })).await?;
     home.patch("hpa", "shop", json!({ "spec": { "maxReplicas": 7 } })).await?;
     home.patch("pdb", "shop", json!({ "spec": { "maxUnavailable": "50%" } })).await?;
@@ -410,27 +422,28 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
             verdict.reason == "BlindSpot"
         };
         fleet.wait_entity("component:default/platform", is_blind).await?;
-        for (granted, blind_spots, seen) in [
-            (vec![], vec!["shop", "db", "nightly"], vec!["plain"]),
-            (
-                vec![Kind::HorizontalPodAutoscaler, Kind::PodDisruptionBudget],
-                vec!["shop", "db", "nightly"],
-                vec!["plain"],
-            ),
-            (vec![Kind::Ingress], vec!["shop", "db", "nightly"], vec!["plain"]),
-            (vec![Kind::EndpointSlice], vec!["db", "nightly"], vec!["shop", "plain"]),
-            (vec![Kind::PersistentVolumeClaim], vec!["db", "nightly"], vec!["shop", "plain"]),
-            (vec![Kind::PersistentVolume], vec!["nightly"], vec!["shop", "plain", "db"]),
-            (vec![Kind::ResourceQuota], vec!["nightly"], vec!["shop", "plain", "db"]),
-            (vec![Kind::CronJob], vec!["nightly"], vec!["shop", "plain", "db"]),
-            (vec![Kind::Job], vec![], vec!["shop", "plain", "db", "nightly"]),
+        let mut blind_spots = vec!["shop", "legacy", "db", "nightly"];
+        let mut seen = vec!["plain"];
+        for (granted, now_seen) in [
+            (vec![], None),
+            (vec![Kind::HorizontalPodAutoscaler, Kind::PodDisruptionBudget], None),
+            (vec![Kind::Ingress], None),
+            (vec![Kind::EndpointSlice], Some("shop")),
+            (vec![Kind::ReplicationController], Some("legacy")),
+            (vec![Kind::PersistentVolumeClaim], None),
+            (vec![Kind::PersistentVolume], Some("db")),
+            (vec![Kind::ResourceQuota], None),
+            (vec![Kind::CronJob], None),
+            (vec![Kind::Job], Some("nightly")),
         ] {
+            blind_spots.retain(|it| Some(*it) != now_seen);
+            seen.extend(now_seen);
             may.extend(granted);
             home.cluster.set_rules(&name, &may_read(&may)).await?;
-            for name in seen {
+            for name in &seen {
                 home.wait_status(&fleet, name, HealthStatus::Healthy, "").await?;
             }
-            for name in blind_spots {
+            for name in &blind_spots {
                 home.wait_status(&fleet, name, unknown, blind).await?;
             }
         }

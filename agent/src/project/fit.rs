@@ -78,6 +78,7 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
     let conditions = match facts.kind.as_mut() {
         Some(Kind::Deployment(facts)) => &mut facts.conditions,
         Some(Kind::ReplicaSet(facts)) => &mut facts.conditions,
+        Some(Kind::ReplicationController(facts)) => &mut facts.conditions,
         Some(Kind::StatefulSet(facts)) => &mut facts.conditions,
         Some(Kind::DaemonSet(facts)) => &mut facts.conditions,
         Some(Kind::Pod(facts)) => &mut facts.conditions,
@@ -116,6 +117,7 @@ fn pod(facts: &mut v1::Facts) -> Option<&mut v1::PodFacts> {
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
         | Kind::Ingress(_)
+        | Kind::ReplicationController(_)
         | Kind::ResourceQuota(_)
         | Kind::PersistentVolume(_)
         | Kind::EndpointSlice(_) => None,
@@ -177,6 +179,7 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
     match facts.kind.as_mut()? {
         Kind::Deployment(facts) => facts.template.as_mut(),
         Kind::ReplicaSet(facts) => facts.template.as_mut(),
+        Kind::ReplicationController(facts) => facts.template.as_mut(),
         Kind::StatefulSet(facts) => facts.template.as_mut(),
         Kind::DaemonSet(facts) => facts.template.as_mut(),
         Kind::Job(facts) => facts.template.as_mut(),

@@ -23,6 +23,7 @@ mod stateful_set;
 mod daemon_set;
 mod cron_job;
 mod replica_set;
+mod replication_controller;
 mod job;
 mod persistent_volume_claim;
 mod persistent_volume;
@@ -124,6 +125,7 @@ pub fn project(kind: &Kind, json: &[u8]) -> Result<Projected, Unreadable> {
         Kind::DaemonSet => read(json, daemon_set::facts),
         Kind::CronJob => read(json, cron_job::facts),
         Kind::ReplicaSet => read(json, replica_set::facts),
+        Kind::ReplicationController => read(json, replication_controller::facts),
         Kind::Job => read(json, job::facts),
         Kind::PersistentVolumeClaim => read(json, persistent_volume_claim::facts),
         Kind::PersistentVolume => read(json, persistent_volume::facts),

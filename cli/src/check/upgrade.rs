@@ -27,6 +27,7 @@ pub(super) fn was_in(kind: &Kind, group: &str) -> bool {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::ReplicationController
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
@@ -51,6 +52,7 @@ pub(super) fn upgrade(kind: &Kind, object: &mut Value) {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::ReplicationController
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice

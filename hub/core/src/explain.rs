@@ -117,7 +117,8 @@ impl Picture {
             | Kind::StatefulSet
             | Kind::DaemonSet
             | Kind::CronJob
-            | Kind::ReplicaSet => {
+            | Kind::ReplicaSet
+            | Kind::ReplicationController => {
                 format!("{marks}, and its name cannot be part of a reference")
             }
             Kind::ResourceQuota => format!("{marks}; it is of its namespace"),

@@ -35,7 +35,7 @@ const LABELS: [&str; 8] = [
 fn object() -> impl Strategy<Value = TestObject> {
     let one_of = |all: &'static [&'static str]| proptest::sample::select(all);
     (
-        (0..14_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
+        (0..15_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
         (
             one_of(&UIDS),
             proptest::collection::vec(one_of(&UIDS), 0..=2),
@@ -83,6 +83,7 @@ fn object() -> impl Strategy<Value = TestObject> {
                     testing::ingress(cluster, name, &[of(available), of(i32::from(state))])
                 }
                 10 => testing::service(cluster, name, pods),
+                14 => testing::replication_controller(cluster, name, pods, available.min(2)),
                 13 => testing::quota(cluster, name),
                 12 => testing::volume(cluster, if state < 3 { "pv-a" } else { "pv-b" }, "Failed"),
                 _ => testing::endpoint_slice(cluster, name, "a", &["a", "b"]),

@@ -174,6 +174,7 @@ fn may_explain(kind: &Kind, verdict: &v1::Verdict) -> bool {
         | Kind::DaemonSet
         | Kind::CronJob
         | Kind::ReplicaSet
+        | Kind::ReplicationController
         | Kind::Job
         | Kind::Pod
         | Kind::Service

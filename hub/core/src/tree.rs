@@ -146,6 +146,7 @@ impl Grower<'_> {
             | Kind::DaemonSet
             | Kind::CronJob
             | Kind::ReplicaSet
+            | Kind::ReplicationController
             | Kind::Job
             | Kind::PersistentVolume
             | Kind::Other(_) => Vec::new(),

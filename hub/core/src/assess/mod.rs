@@ -26,6 +26,7 @@ pub(crate) mod pod;
 pub(crate) mod pod_disruption_budget;
 mod quantity;
 mod replica_set;
+mod replication_controller;
 mod resource_quota;
 mod service;
 mod stateful_set;
@@ -126,6 +127,7 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
     match &facts.kind {
         Some(Facts::Deployment(it)) => deployment::assess(it, generation),
         Some(Facts::ReplicaSet(it)) => replica_set::assess(it, generation),
+        Some(Facts::ReplicationController(it)) => replication_controller::assess(it, generation),
         Some(Facts::StatefulSet(it)) => stateful_set::assess(it, generation),
         Some(Facts::DaemonSet(it)) => daemon_set::assess(it, generation),
         Some(Facts::Pod(it)) => match first_cut(facts, &pod::READS) {

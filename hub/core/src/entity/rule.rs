@@ -62,6 +62,7 @@ impl Rule {
             | Kind::PodDisruptionBudget
             | Kind::Namespace
             | Kind::Node
+            | Kind::ReplicationController
             | Kind::ResourceQuota
             | Kind::Deployment
             | Kind::StatefulSet

@@ -36,6 +36,7 @@ impl Namespace {
             Kind::Pod => &mut self.pods,
             Kind::Deployment
             | Kind::ReplicaSet
+            | Kind::ReplicationController
             | Kind::StatefulSet
             | Kind::DaemonSet
             | Kind::CronJob
@@ -190,6 +191,7 @@ fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
         Kind::Pod => true,
         Kind::Deployment
         | Kind::ReplicaSet
+        | Kind::ReplicationController
         | Kind::StatefulSet
         | Kind::DaemonSet
         | Kind::CronJob

@@ -45,6 +45,7 @@ pub(super) fn read(key: &ObjectKey, meta: &v1::Meta, facts: &Facts) -> Box<[Obje
         }
         Facts::Deployment(_)
         | Facts::ReplicaSet(_)
+        | Facts::ReplicationController(_)
         | Facts::StatefulSet(_)
         | Facts::DaemonSet(_)
         | Facts::Service(_)
@@ -66,6 +67,7 @@ fn scaled(target: &v1::ScaleTarget) -> Option<(Kind, &str)> {
         (Some("apps"), "Deployment") => Kind::Deployment,
         (Some("apps"), "StatefulSet") => Kind::StatefulSet,
         (Some("apps"), "ReplicaSet") => Kind::ReplicaSet,
+        (Some("v1"), "ReplicationController") => Kind::ReplicationController,
         _ => return None,
     };
     Some((kind, &target.name))
@@ -88,6 +90,7 @@ pub(crate) fn takes(kind: &Kind) -> bool {
         | Kind::PersistentVolumeClaim => true,
         Kind::Namespace
         | Kind::Node
+        | Kind::ReplicationController
         | Kind::ResourceQuota
         | Kind::Deployment
         | Kind::StatefulSet
@@ -138,6 +141,7 @@ impl Graph {
             | Kind::Deployment
             | Kind::StatefulSet
             | Kind::ReplicaSet
+            | Kind::ReplicationController
             | Kind::Service
             | Kind::PersistentVolume
             | Kind::PersistentVolumeClaim => !self.naming.is_empty(),

@@ -270,7 +270,8 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
         | (Some(Facts::Ingress(_)), Kind::Ingress)
         | (Some(Facts::EndpointSlice(_)), Kind::EndpointSlice)
         | (Some(Facts::PersistentVolume(_)), Kind::PersistentVolume)
-        | (Some(Facts::ResourceQuota(_)), Kind::ResourceQuota) => true,
+        | (Some(Facts::ResourceQuota(_)), Kind::ResourceQuota)
+        | (Some(Facts::ReplicationController(_)), Kind::ReplicationController) => true,
         (Some(_), _) => false,
     }
 }
@@ -287,6 +288,7 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
     match facts {
         Facts::Deployment(it) => it.template.as_ref(),
         Facts::ReplicaSet(it) => it.template.as_ref(),
+        Facts::ReplicationController(it) => it.template.as_ref(),
         Facts::StatefulSet(it) => it.template.as_ref(),
         Facts::DaemonSet(it) => it.template.as_ref(),
         Facts::CronJob(it) => it.template.as_ref(),
@@ -314,6 +316,9 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
     let [desired, replicas, updated, ready, available] = match facts {
         Facts::Deployment(it) => [it.desired, it.replicas, it.updated, it.ready, it.available],
         Facts::ReplicaSet(it) => [it.desired, it.replicas, it.replicas, it.ready, it.available],
+        Facts::ReplicationController(it) => {
+            [it.desired, it.replicas, it.replicas, it.ready, it.available]
+        }
         Facts::StatefulSet(it) => [it.desired, it.replicas, it.updated, it.ready, it.available],
         Facts::DaemonSet(it) => [it.desired, it.current, it.updated, it.ready, it.available],
         Facts::Pod(it) => return Vital::Pod(pod(it, assessment)),

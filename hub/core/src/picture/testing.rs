@@ -66,6 +66,7 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::Ingress(_)
+        | Facts::ReplicationController(_)
         | Facts::ResourceQuota(_)
         | Facts::PersistentVolume(_)
         | Facts::EndpointSlice(_) => BTreeMap::new(),
@@ -99,6 +100,7 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
         Facts::EndpointSlice(_) => Kind::EndpointSlice,
         Facts::PersistentVolume(_) => Kind::PersistentVolume,
         Facts::ResourceQuota(_) => Kind::ResourceQuota,
+        Facts::ReplicationController(_) => Kind::ReplicationController,
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let cluster = cluster.parse().unwrap();
@@ -144,6 +146,25 @@ pub(crate) fn replica_set(cluster: &str, name: &str, pods: &str) -> TestObject {
         ..Default::default()
     };
     object(cluster, name, Facts::ReplicaSet(facts))
+}
+
+/// A ReplicationController of two replicas, of which so many are available.
+pub(crate) fn replication_controller(
+    cluster: &str,
+    name: &str,
+    pods: &str,
+    available: i32,
+) -> TestObject {
+    let facts = v1::ReplicationControllerFacts {
+        desired: 2,
+        replicas: 2,
+        fully_labeled: 2,
+        ready: available,
+        available,
+        template: template(pods),
+        ..Default::default()
+    };
+    object(cluster, name, Facts::ReplicationController(facts))
 }
 
 /// A StatefulSet of one replica that is there.

@@ -479,6 +479,7 @@ fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_see
         (Kind::PersistentVolume, Missing),
         (Kind::PodDisruptionBudget, Missing),
         (Kind::CronJob, Unknown),
+        (Kind::ReplicationController, Unknown),
     ] {
         let mut bench = Bench::default();
         bench.set_freshness("eu-1", FreshnessState::BlindSpot, std::slice::from_ref(&unseen));
@@ -498,4 +499,40 @@ fn a_service_that_an_ingress_makes_gives_it_nothing() {
     bench.put(&route);
     bench.settle();
     assert_eq!((bench.of_object(&web), bench.of_object(&route)), (vec![], vec![]));
+}
+
+#[test]
+fn a_replication_controller_is_a_workload_of_its_own() {
+    const LEGACY: &str = "workload:pay/legacy";
+    let of = |available| testing::replication_controller("eu-1", "pay/legacy", "app=x", available);
+    let pod = pod("eu-1", "pay/a").labelled("app=x").under(&of(2));
+    let mut bench = Bench::of(&[of(2), pod.clone(), service("eu-1", "pay/web", "app=x")]);
+    assert_eq!((bench.refs(), bench.of_object(&pod)), (vec![LEGACY.into()], vec![LEGACY.into()]));
+    let entity = bench.entity(LEGACY);
+    assert_eq!(entity.verdict.unwrap().status(), Healthy);
+    let workload = &entity.clusters[0].workloads[0];
+    assert_eq!((workload.desired, workload.ready), (2, 2));
+    bench.put(&of(1));
+    bench.settle();
+    let verdict = bench.verdict(LEGACY);
+    assert_eq!((verdict.status(), &*verdict.reason), (Progressing, "ReplicasUnavailable"));
+    assert_eq!(verdict.next, "kubectl -n pay describe replicationcontroller legacy");
+
+    let scaled = autoscaler("eu-1", "pay/x", "ReplicationController", "legacy");
+    let scaled = scaled.of_autoscaler(|it| it.target.as_mut().unwrap().api_version = "v1".into());
+    bench.put(&scaled);
+    assert_eq!(bench.of_object(&scaled), [LEGACY]);
+
+    // Its pods name it where it is not seen; and where nothing that makes pods is seen, it could be what does.
+    let alone = service("eu-1", "pay/web", "app=x").labelled("app.kubernetes.io/name=x");
+    for (objects, entity) in [
+        (vec![pod.labelled("app.kubernetes.io/name=x")], "component:pay/x"),
+        (vec![alone], "component:pay/x"),
+    ] {
+        let mut bench = Bench::of(&objects);
+        assert_eq!(bench.verdict(entity).status(), Healthy);
+        bench.set_freshness("eu-1", FreshnessState::BlindSpot, &[Kind::ReplicationController]);
+        bench.settle();
+        assert_eq!(bench.verdict(entity).status(), Unknown);
+    }
 }

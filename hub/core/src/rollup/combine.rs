@@ -154,6 +154,7 @@ fn makes_an_entity(kind: &Kind) -> bool {
         | Kind::ReplicaSet
         | Kind::Job
         | Kind::Pod
+        | Kind::ReplicationController
         | Kind::Service
         | Kind::Other(_) => true,
         Kind::Namespace

@@ -125,7 +125,9 @@ impl Tally {
         self.note_kinds(scene.graph, id, object);
         match object.key.kind() {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => self.add_workload(id, object),
-            Kind::ReplicaSet => self.add_replica_set(scene.graph, id, object),
+            Kind::ReplicaSet | Kind::ReplicationController => {
+                self.add_replica_set(scene.graph, id, object)
+            }
             Kind::Pod => self.add_pod(scene, id, object),
             Kind::CronJob => self.add_cron_job(id, object),
             Kind::Job => self.add_job(scene.graph, id, object),
@@ -321,7 +323,11 @@ pub(crate) fn top_workload(graph: &Graph, id: ObjectId) -> Option<ObjectId> {
 /// It keeps replicas running.
 fn is_workload(kind: &Kind) -> bool {
     match kind {
-        Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => true,
+        Kind::Deployment
+        | Kind::ReplicaSet
+        | Kind::ReplicationController
+        | Kind::StatefulSet
+        | Kind::DaemonSet => true,
         Kind::CronJob
         | Kind::Job
         | Kind::PersistentVolumeClaim

@@ -40,6 +40,7 @@ pub(crate) fn is_warning_at_most(kind: &Kind) -> bool {
         | Kind::HorizontalPodAutoscaler
         | Kind::PodDisruptionBudget => true,
         Kind::Namespace
+        | Kind::ReplicationController
         | Kind::Node
         | Kind::Deployment
         | Kind::StatefulSet
