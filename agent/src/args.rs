@@ -23,10 +23,10 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 
 /// Watches the workloads of a Kubernetes cluster and pushes what changes to NATS, for a Vitals hub.
 ///
-/// Reads namespaces, nodes, deployments, replicasets, replicationcontrollers, statefulsets, daemonsets, cronjobs, jobs, pods, services,
-/// endpointslices, ingresses, horizontalpodautoscalers, poddisruptionbudgets, resourcequotas, persistentvolumeclaims and
-/// persistentvolumes, never a Secret or a ConfigMap; where a hub asks for the events of an object, those. Logs and whole
-/// objects only with --allow-logs and --allow-raw-objects. In a pod it uses
+/// Reads namespaces, nodes, deployments, replicasets, replicationcontrollers, statefulsets, daemonsets, cronjobs, jobs,
+/// pods, services, endpointslices, ingresses, horizontalpodautoscalers, poddisruptionbudgets, resourcequotas,
+/// persistentvolumeclaims, persistentvolumes and events of type Warning, never a Secret or a ConfigMap; where a hub asks for
+/// the events of an object, those. Logs and whole objects only with --allow-logs and --allow-raw-objects. In a pod it uses
 /// its service account; elsewhere the current kubeconfig context, or those named by --context.
 /// Several agents may share a cluster, each with a --scope of its own; no two of them may watch the same objects.
 #[derive(Clone, Debug, Parser)]

@@ -149,6 +149,7 @@ fn short_name(kind: &Kind) -> Option<&'static str> {
         Kind::HorizontalPodAutoscaler => Some("hpa"),
         Kind::PodDisruptionBudget => Some("pdb"),
         Kind::ResourceQuota => Some("quota"),
+        Kind::Event => Some("ev"),
         // kubectl has no shorter word for them than their singular.
         Kind::Job | Kind::EndpointSlice => None,
         Kind::Other(_) => None,

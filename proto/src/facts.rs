@@ -217,6 +217,7 @@ fn rewrite(facts: &mut v1::Facts, word: fn(&mut String)) {
         }
         Some(
             Kind::Ingress(_)
+            | Kind::Event(_)
             | Kind::ResourceQuota(_)
             | Kind::PersistentVolume(_)
             | Kind::EndpointSlice(_),

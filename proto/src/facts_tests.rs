@@ -88,7 +88,7 @@ fn batch() -> impl Strategy<Value = Kind> {
 }
 
 fn others() -> impl Strategy<Value = Kind> {
-    (label_selector(), all_conditions(), text(), 0..8_u8).prop_map(
+    (label_selector(), all_conditions(), text(), 0..9_u8).prop_map(
         |(selector, conditions, text, kind)| match kind {
             0 => Kind::HorizontalPodAutoscaler(v1::HorizontalPodAutoscalerFacts {
                 target: Some(v1::ScaleTarget { api_version: text, ..Default::default() }),
@@ -121,6 +121,10 @@ fn others() -> impl Strategy<Value = Kind> {
                     ..Default::default()
                 }),
                 conditions,
+                ..Default::default()
+            }),
+            7 => Kind::Event(v1::EventFacts {
+                reasons: vec![v1::EventReason { reason: text, ..Default::default() }],
                 ..Default::default()
             }),
             _ => Kind::PersistentVolume(v1::PersistentVolumeFacts {

@@ -43,13 +43,15 @@ pub enum Kind {
     PodDisruptionBudget,
     /// `resourcequotas`.
     ResourceQuota,
+    /// `events`: those of type Warning, of which an object is all about one object.
+    Event,
     /// Any other: what a newer agent sends, or a custom resource.
     Other(Arc<str>),
 }
 
 impl Kind {
     /// Every kind with a variant of its own, in the order in which an agent lists them: owners before what they own.
-    pub const KNOWN: [Self; 18] = [
+    pub const KNOWN: [Self; 19] = [
         Self::Namespace,
         Self::Node,
         Self::Deployment,
@@ -68,6 +70,7 @@ impl Kind {
         Self::HorizontalPodAutoscaler,
         Self::PodDisruptionBudget,
         Self::ResourceQuota,
+        Self::Event,
     ];
 
     /// From resource and group: `deployments.apps`, `pods`.
@@ -92,6 +95,7 @@ impl Kind {
             "horizontalpodautoscalers.autoscaling" => Self::HorizontalPodAutoscaler,
             "poddisruptionbudgets.policy" => Self::PodDisruptionBudget,
             "resourcequotas" => Self::ResourceQuota,
+            "events" => Self::Event,
             other => Self::Other(other.into()),
         }
     }
@@ -118,6 +122,7 @@ impl Kind {
             Self::HorizontalPodAutoscaler => "horizontalpodautoscalers.autoscaling",
             Self::PodDisruptionBudget => "poddisruptionbudgets.policy",
             Self::ResourceQuota => "resourcequotas",
+            Self::Event => "events",
             Self::Other(resource) => resource,
         }
     }
@@ -144,6 +149,7 @@ impl Kind {
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::ResourceQuota => "ResourceQuota",
+            Self::Event => "Event",
             Self::Other(resource) => resource,
         }
     }
@@ -161,6 +167,7 @@ impl Kind {
             Self::Ingress => Some("networking.k8s.io/v1"),
             Self::EndpointSlice => Some("discovery.k8s.io/v1"),
             Self::Namespace
+            | Self::Event
             | Self::ReplicationController
             | Self::ResourceQuota
             | Self::PersistentVolume
@@ -178,6 +185,12 @@ impl Kind {
         self.resource().split('.').next().unwrap_or_default()
     }
 
+    /// Which of its objects are read, as a field selector; `None` where all are.
+    #[must_use]
+    pub fn field_selector(&self) -> Option<&'static str> {
+        matches!(self, Self::Event).then_some("type=Warning")
+    }
+
     /// Its objects live in a namespace; `None` where it is not known.
     #[must_use]
     pub fn is_namespaced(&self) -> Option<bool> {
@@ -193,6 +206,7 @@ impl Kind {
             | Self::Pod
             | Self::Service
             | Self::Ingress
+            | Self::Event
             | Self::ReplicationController
             | Self::ResourceQuota
             | Self::EndpointSlice

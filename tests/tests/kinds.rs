@@ -1,4 +1,4 @@
-//! Jobs, CronJobs, autoscalers, claims, volumes, budgets, quotas, ReplicationControllers, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
+//! Jobs, CronJobs, autoscalers, claims, volumes, budgets, quotas, ReplicationControllers, Events, Ingresses and EndpointSlices on a real API server: they hang where they belong, count for what
 //! they are, change and go; and where an agent may not read them, those entities say so that have some, and no others.
 
 #![allow(
@@ -12,13 +12,14 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
-use kube::Client;
+use k8s_openapi::api::core::v1::Event;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use vitals_proto::{
     kind::Kind,
     v1::{
-        Entity, FreshnessState, GetEntityTreeRequest, HealthStatus, ObjectFilter, ObjectRef,
-        Severity, TreeNode, get_entity_tree_request::Root,
+        Entity, FreshnessState, GetEntityTreeRequest, HealthStatus, HeldObjectState, ObjectFilter,
+        ObjectRef, Severity, TreeNode, facts, get_entity_tree_request::Root,
     },
 };
 use vitals_tests::{
@@ -26,10 +27,10 @@ use vitals_tests::{
     cluster::{Options, may_read},
     cluster_test,
     fleet::{Fleet, SOON},
-    objects, wait_for,
+    objects, pod_status, wait_for,
 };
 
-/// Those that this is about.
+/// Those that this is about, but for Events, which matter to no verdict.
 const KINDS: [Kind; 10] = [
     Kind::CronJob,
     Kind::Job,
@@ -221,6 +222,45 @@ impl Home {
         .await
     }
 
+    /// Somebody warns of an object.
+    async fn warn(&self, event: &str, about: [&str; 3], count: u32) -> Result<()> {
+        let [api_version, kind, name] = about;
+        let namespace = &self.namespace;
+        let at = "2026-01-02T03:04:05Z";
+        let event = json!({
+            "metadata": { "name": event },
+            "type": if count == 0 { "Normal" } else { "Warning" },
+            "involvedObject": { "apiVersion": api_version, "kind": kind, "namespace": namespace, "name": name },
+            "reason": "FailedCreate", "message": "Error creating: no", "count": count,
+            "firstTimestamp": at, "lastTimestamp": at,
+        });
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        objects::create(&events, event).await?;
+        Ok(())
+    }
+
+    /// Waits until so much is told of an object; nothing, where it is 0. Gives whose it is.
+    async fn wait_told(&self, fleet: &Fleet, fold: &str, count: u32) -> Result<Vec<String>> {
+        let hub = fleet.hub()?;
+        wait_for(&format!("{fold} to be told {count} times"), SOON, async || {
+            let filter = ObjectFilter {
+                kinds: vec![Kind::Event.to_string()],
+                namespaces: vec![self.namespace.clone()],
+                ..ObjectFilter::default()
+            };
+            let held = hub.list_objects(filter).await?;
+            let named = |it: &HeldObjectState| it.object.as_ref().is_some_and(|it| it.name == fold);
+            let held = held.into_iter().find(named).unwrap_or_default();
+            let told = match held.facts.and_then(|facts| facts.kind) {
+                Some(facts::Kind::Event(facts)) => facts.reasons.iter().map(|it| it.count).sum(),
+                _ => 0,
+            };
+            ensure!(told == count, "{told} times");
+            Ok(Some(held.entities))
+        })
+        .await
+    }
+
     async fn quota_is_of_its_namespace(&self, fleet: &Fleet) -> Result<()> {
         let hub = fleet.hub()?;
         let object = |kind: Kind, namespace: &str, name: &str| ObjectRef {
@@ -310,6 +350,7 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
 
         runs_count(&home, &fleet).await?;
         routes_count(&home, &fleet).await?;
+        warnings_are_told(&home, &fleet).await?;
         changes(&home).await?;
         fleet.assert_true(&home.cluster).await?;
         let is_said = |entity: &Entity| {
@@ -381,6 +422,33 @@ async fn routes_count(home: &Home, fleet: &Fleet) -> Result<()> {
         .await
 }
 
+/// What is told of one object is one, of whatever kind that is, as long as anything is.
+async fn warnings_are_told(home: &Home, fleet: &Fleet) -> Result<()> {
+    let (plain, widget) = (["apps/v1", "Deployment", "plain"], ["example.org/v1", "Widget", "x"]);
+    for (event, about, count) in
+        [("one", plain, 3), ("two", plain, 4), ("usual", plain, 0), ("other", widget, 1)]
+    {
+        home.warn(event, about, count).await?;
+    }
+    let entities = home.wait_told(fleet, "deployment.apps_plain", 7).await?;
+    ensure!(entities == [home.entity("plain")], "{entities:?}");
+    let entities = home.wait_told(fleet, "widget.example.org_x", 1).await?;
+    ensure!(entities.is_empty(), "{entities:?}");
+    let edge = "deployments.apps plain warned by events deployment.apps_plain";
+    home.wait_edges(fleet, "plain", &[edge]).await?;
+    home.wait_status(fleet, "plain", HealthStatus::Healthy, "").await?;
+    fleet.assert_true(&home.cluster).await?;
+    home.patch("event", "one", json!({ "count": 10 })).await?;
+    home.wait_told(fleet, "deployment.apps_plain", 14).await?;
+    home.kubectl(&["delete", "event", "one", "other"]).await?;
+    home.wait_told(fleet, "deployment.apps_plain", 4).await?;
+    home.wait_told(fleet, "widget.example.org_x", 0).await?;
+    fleet.assert_true(&home.cluster).await?;
+    home.kubectl(&["delete", "event", "two"]).await?;
+    home.wait_told(fleet, "deployment.apps_plain", 0).await?;
+    fleet.assert_true(&home.cluster).await
+}
+
 /// Something of each.
 async fn changes(home: &Home) -> Result<()> {
     // Its Service gets another endpoint.
@@ -408,7 +476,7 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
         fleet.agent("all")?.kill().await?;
 
         let mut may = Kind::KNOWN.to_vec();
-        may.retain(|kind| !KINDS.contains(kind));
+        may.retain(|kind| !KINDS.contains(kind) && *kind != Kind::Event);
         let name = format!("{}-few", home.namespace);
         let user = home.cluster.user(&name, &may_read(&may)).await?;
         let kubeconfig = user.kubeconfig().to_str().context("a path in UTF-8")?.to_owned();
@@ -448,6 +516,24 @@ fn what_an_agent_may_not_read_is_a_blind_spot_where_it_matters() {
             }
         }
         fleet.wait_entity("component:default/platform", |entity| !is_blind(entity)).await?;
+
+        // What Events could tell is missed where something is bad, and changes no verdict.
+        let pods = objects::pods(&home.client, &home.namespace, "app=plain").await?;
+        let pod = pods.first().and_then(|pod| pod.metadata.name.clone()).context("a pod")?;
+        let status = pod_status::crash_loop_back_off(3);
+        objects::write_pod_status(&home.client, &home.namespace, &pod, status).await?;
+        let misses = |entity: &Entity| {
+            let verdict = entity.verdict.clone().unwrap_or_default();
+            let is_missed = verdict.evidence.iter().any(|it| it.starts_with("events are not seen"));
+            (verdict.status() == HealthStatus::Degraded).then_some(is_missed)
+        };
+        let plain = home.entity("plain");
+        fleet.wait_entity(&plain, |entity| misses(entity) == Some(true)).await?;
+        fleet.wait_seen(home.cluster.name(), FreshnessState::BlindSpot).await?;
+        may.push(Kind::Event);
+        home.cluster.set_rules(&name, &may_read(&may)).await?;
+        fleet.wait_entity(&plain, |entity| misses(entity) == Some(false)).await?;
+        fleet.wait_fresh(home.cluster.name()).await?;
         fleet.assert_true_in(&home.cluster, &[&home.namespace]).await
     }));
 }

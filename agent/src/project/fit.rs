@@ -92,6 +92,7 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
             Kind::Service(_)
             | Kind::CronJob(_)
             | Kind::Ingress(_)
+            | Kind::Event(_)
             | Kind::ResourceQuota(_)
             | Kind::PersistentVolume(_)
             | Kind::EndpointSlice(_),
@@ -117,6 +118,7 @@ fn pod(facts: &mut v1::Facts) -> Option<&mut v1::PodFacts> {
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
         | Kind::Ingress(_)
+        | Kind::Event(_)
         | Kind::ReplicationController(_)
         | Kind::ResourceQuota(_)
         | Kind::PersistentVolume(_)
@@ -192,6 +194,7 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
         | Kind::Ingress(_)
+        | Kind::Event(_)
         | Kind::ResourceQuota(_)
         | Kind::PersistentVolume(_)
         | Kind::EndpointSlice(_) => None,

@@ -34,6 +34,7 @@ mod ingress;
 mod horizontal_pod_autoscaler;
 mod pod_disruption_budget;
 mod resource_quota;
+pub(crate) mod event;
 pub mod fit;
 #[cfg(test)]
 mod testing;
@@ -46,12 +47,13 @@ use prost::bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
 use vitals_proto::{kind::Kind, v1};
 
+pub use event::folds;
 pub use meta::ANNOTATIONS_KEPT;
 
 use meta::Metadata;
 
 /// What the projection makes of one object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Projected {
     /// `metadata.namespace`; empty for an object of the cluster.
     pub namespace: String,
@@ -137,6 +139,7 @@ pub fn project(kind: &Kind, json: &[u8]) -> Result<Projected, Unreadable> {
         Kind::HorizontalPodAutoscaler => read(json, horizontal_pod_autoscaler::facts),
         Kind::PodDisruptionBudget => read(json, pod_disruption_budget::facts),
         Kind::ResourceQuota => read(json, resource_quota::facts),
+        Kind::Event => event::read(json),
         Kind::Other(_) => read(json, |_: &Metadata, _: IgnoredAny, _: IgnoredAny| None),
     };
     read.map_err(|source| unreadable(kind, json, source))

@@ -226,6 +226,7 @@ impl Numbers {
             | Kind::Pod
             | Kind::Service
             | Kind::Ingress
+            | Kind::Event
             | Kind::ResourceQuota
             | Kind::PersistentVolume
             | Kind::EndpointSlice

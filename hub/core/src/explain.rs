@@ -68,6 +68,7 @@ impl Picture {
             Rule::Selector => joined("selects", "under"),
             Rule::ScaleTarget => joined("scales", "under"),
             Rule::Backend => joined("routes to", "and so to"),
+            Rule::Event => joined("is about", "and so about"),
             Rule::Endpoints => joined("holds endpoints of", "and so of"),
             Rule::Volume => joined("holds data of", "and so of"),
             Rule::LabelSelector
@@ -121,6 +122,7 @@ impl Picture {
             | Kind::ReplicationController => {
                 format!("{marks}, and its name cannot be part of a reference")
             }
+            Kind::Event => format!("{marks}, and is about nothing that belongs to one"),
             Kind::ResourceQuota => format!("{marks}; it is of its namespace"),
             Kind::Node | Kind::Namespace | Kind::Other(_) => marks.to_owned(),
         }

@@ -32,10 +32,11 @@ const LABELS: [&str; 8] = [
 ];
 
 /// A small world, in which names, UIDs and labels meet often, also as they never should.
+#[expect(clippy::too_many_lines, reason = "an arm for each kind")]
 fn object() -> impl Strategy<Value = TestObject> {
     let one_of = |all: &'static [&'static str]| proptest::sample::select(all);
     (
-        (0..15_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
+        (0..16_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
         (
             one_of(&UIDS),
             proptest::collection::vec(one_of(&UIDS), 0..=2),
@@ -83,6 +84,11 @@ fn object() -> impl Strategy<Value = TestObject> {
                     testing::ingress(cluster, name, &[of(available), of(i32::from(state))])
                 }
                 10 => testing::service(cluster, name, pods),
+                15 => {
+                    let [namespace, of] = if state < 3 { ["n", "n"] } else { ["m", ""] };
+                    let kind = ["Pod", "Deployment", "Namespace"][usize::from(state % 3)];
+                    testing::events(cluster, namespace, ["", kind, of, "a"])
+                }
                 14 => testing::replication_controller(cluster, name, pods, available.min(2)),
                 13 => testing::quota(cluster, name),
                 12 => testing::volume(cluster, if state < 3 { "pv-a" } else { "pv-b" }, "Failed"),

@@ -163,6 +163,7 @@ fn fresh(
 fn may_explain(kind: &Kind, verdict: &v1::Verdict) -> bool {
     let is_for = |reasons: &[Reason]| reasons.iter().any(|it| it.code() == verdict.reason);
     match kind {
+        Kind::Event => verdict.status() != HealthStatus::Healthy,
         Kind::ResourceQuota => is_for(&[Reason::ReplicaFailure, Reason::ReplicasUnavailable]),
         Kind::PersistentVolume | Kind::PersistentVolumeClaim => {
             is_for(&[Reason::Unschedulable, Reason::ClaimPending, Reason::ClaimLost])

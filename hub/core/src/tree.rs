@@ -92,8 +92,11 @@ impl Picture {
         let takes = |id: &ObjectId| self.graph.key(*id).is_some_and(|it| names::takes(it.kind()));
         let (takers, owners): (Vec<_>, Vec<_>) =
             self.graph.in_order(roots.into_iter()).into_iter().partition(takes);
-        // Services and the like last: what they select stands in full under its owner.
-        for id in owners.into_iter().chain(takers).chain(others) {
+        let is_event =
+            |id: &ObjectId| self.graph.key(*id).is_some_and(|it| matches!(it.kind(), Kind::Event));
+        let (events, takers): (Vec<_>, Vec<_>) = takers.into_iter().partition(is_event);
+        // Services and the like last: what they select stands in full under its owner; and Events under what they are about.
+        for id in owners.into_iter().chain(takers).chain(others).chain(events) {
             if !grower.grown.contains(&id) {
                 trees.extend(grower.grow(id, "", 1));
             }
@@ -120,7 +123,7 @@ impl Grower<'_> {
             let owned = self.graph.in_order(self.graph.owned(id));
             let owned = owned.into_iter().filter_map(|id| self.grow(id, "owns", level + 1));
             node.children = owned.collect();
-            let linked = self.linked(id).into_iter();
+            let linked = self.linked(id).into_iter().chain(self.warnings(id));
             node.children.extend(linked.filter_map(|(edge, id)| self.node(id, edge)));
             node.children.sort_by(|a, b| place(a).cmp(&place(b)));
         }
@@ -139,7 +142,12 @@ impl Grower<'_> {
             Kind::Pod => named("mounts"),
             Kind::PersistentVolumeClaim => named("is bound to"),
             Kind::ResourceQuota => named("limits"),
-            Kind::Namespace => self.graph.naming(key).map(|it| ("is limited by", it)).collect(),
+            // Those that are known where they are asked for, and hang on what they are about elsewhere.
+            Kind::Event => named("is about"),
+            Kind::Namespace => {
+                let quotas = self.graph.naming(key).filter(|it| !self.is_event(*it));
+                quotas.map(|it| ("is limited by", it)).collect()
+            }
             Kind::Node
             | Kind::Deployment
             | Kind::StatefulSet
@@ -151,6 +159,19 @@ impl Grower<'_> {
             | Kind::PersistentVolume
             | Kind::Other(_) => Vec::new(),
         }
+    }
+
+    /// What Events told of it.
+    fn warnings(&mut self, id: ObjectId) -> Vec<(&'static str, ObjectId)> {
+        let Some(key) = self.graph.key(id) else { return Vec::new() };
+        let events: Vec<_> = self.graph.naming(key).filter(|it| self.is_event(*it)).collect();
+        // They stand here in full.
+        self.grown.extend(&events);
+        events.into_iter().map(|it| ("warned by", it)).collect()
+    }
+
+    fn is_event(&self, id: ObjectId) -> bool {
+        self.graph.key(id).is_some_and(|key| matches!(key.kind(), Kind::Event))
     }
 
     /// The highest of what it selects: the workload rather than its pods.
@@ -180,11 +201,17 @@ impl Grower<'_> {
     fn node(&self, id: ObjectId, edge: &str) -> Option<v1::TreeNode> {
         let object = self.graph.get(id)?;
         let created_at = (object.created_at.unix_ms() != 0).then(|| object.created_at.to_wire());
+        // An Event has no health of its own, but words.
+        let (health, summary) = if self.is_event(id) {
+            (None, object.assessment.message.clone().into_owned())
+        } else {
+            (Some(object.assessment.to_health()), self.summary(id, &object.vital))
+        };
         Some(v1::TreeNode {
             object: Some(object.key.to_ref()),
-            health: Some(object.assessment.to_health()),
+            health,
             edge: edge.to_owned(),
-            summary: self.summary(id, &object.vital),
+            summary,
             created_at,
             children: Vec::new(),
         })

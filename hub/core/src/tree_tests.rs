@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::picture::testing::{
-    Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice, ingress,
-    job, namespace, pod, quota, replica_set, service, stateful_set, volume,
+    Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice, events,
+    ingress, job, namespace, pod, quota, replica_set, service, stateful_set, volume,
 };
 
 /// One line for each node.
@@ -201,4 +201,30 @@ fn a_quota_and_its_namespace_point_to_each_other() {
     );
     assert_eq!(around(&objects[1]), [" resourcequotas compute []", " limits namespaces pay []"]);
     assert_eq!(around(&objects[2]), [" resourcequotas y []"]);
+}
+
+#[test]
+fn events_hang_on_what_they_are_about() {
+    let shop = deployment("eu-1", "pay/shop", "app=shop");
+    let one = pod("eu-1", "pay/one").under(&shop);
+    let told = events("eu-1", "pay", ["v1", "Pod", "pay", "one"]);
+    let objects = [shop, one, told, events("eu-1", "pay", ["v1", "Widget", "pay", "one"])];
+    let bench = Bench::of(&objects);
+    let want = [
+        " deployments.apps shop [3/3 ready]",
+        " owns pods one [ready]",
+        "  warned by events pod_one [BackOff, 3 times]",
+    ];
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+    assert_eq!(tree.roots[0].children[0].children[0].health, None);
+    for (of, want) in [
+        (&objects[0], want.to_vec()),
+        (&objects[1], want.to_vec()),
+        (&objects[2], vec![" events pod_one [BackOff, 3 times]", " is about pods one [ready]"]),
+        (&objects[3], vec![" events widget_one [BackOff, 3 times]"]),
+    ] {
+        let tree = bench.picture.tree_around(&bench.store, &of.key).unwrap();
+        assert_eq!(drawn(&tree.roots, 0), want, "{of:?}");
+    }
 }

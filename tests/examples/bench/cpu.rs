@@ -8,8 +8,8 @@ use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::{CronJob, Job},
     core::v1::{
-        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
-        ResourceQuota, Service,
+        Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+        ReplicationController, ResourceQuota, Service,
     },
     discovery::v1::EndpointSlice,
     networking::v1::Ingress,
@@ -85,6 +85,7 @@ fn read_full(kind: &Kind, line: &str) -> Result<()> {
         Kind::PersistentVolume => read::<PersistentVolume>(line),
         Kind::ResourceQuota => read::<ResourceQuota>(line),
         Kind::ReplicationController => read::<ReplicationController>(line),
+        Kind::Event => read::<Event>(line),
         Kind::Ingress => read::<Ingress>(line),
         Kind::HorizontalPodAutoscaler => read::<HorizontalPodAutoscaler>(line),
         Kind::PodDisruptionBudget => read::<PodDisruptionBudget>(line),

@@ -15,6 +15,7 @@ mod cron_job;
 mod daemon_set;
 mod deployment;
 pub(crate) mod endpoint_slice;
+mod event;
 pub(crate) mod horizontal_pod_autoscaler;
 mod ingress;
 mod job;
@@ -144,6 +145,7 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
         }
         Some(Facts::PersistentVolumeClaim(it)) => persistent_volume_claim::assess(it),
         Some(Facts::PersistentVolume(it)) => persistent_volume::assess(it),
+        Some(Facts::Event(it)) => event::assess(it),
         Some(Facts::ResourceQuota(it)) => resource_quota::assess(it),
         Some(Facts::PodDisruptionBudget(it)) => pod_disruption_budget::assess(it, generation),
         Some(Facts::Ingress(it)) => ingress::assess(it),

@@ -56,6 +56,7 @@ fn rank(kind: &Kind) -> Option<u8> {
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::Event
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice

@@ -320,6 +320,7 @@ fn is_derivable(object: &Object) -> bool {
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::Event
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice

@@ -46,6 +46,7 @@ pub(crate) enum Rule {
     ScaleTarget,
     Backend,
     Endpoints,
+    Event,
     Volume,
     Derived,
 }
@@ -57,6 +58,7 @@ impl Rule {
             Kind::HorizontalPodAutoscaler => Self::ScaleTarget,
             Kind::Ingress => Self::Backend,
             Kind::EndpointSlice => Self::Endpoints,
+            Kind::Event => Self::Event,
             Kind::PersistentVolumeClaim | Kind::PersistentVolume => Self::Volume,
             Kind::Service
             | Kind::PodDisruptionBudget
@@ -89,6 +91,7 @@ impl Rule {
             Self::ScaleTarget => "scale-target",
             Self::Backend => "backend",
             Self::Endpoints => "endpoints",
+            Self::Event => "event",
             Self::Volume => "volume",
             Self::Derived => "derived",
         }

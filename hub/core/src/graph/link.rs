@@ -43,6 +43,7 @@ impl Namespace {
             | Kind::Job
             | Kind::PersistentVolumeClaim
             | Kind::Ingress
+            | Kind::Event
             | Kind::ResourceQuota
             | Kind::PersistentVolume
             | Kind::EndpointSlice
@@ -198,6 +199,7 @@ fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
         | Kind::Job => !object.template.is_empty(),
         Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::Event
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice

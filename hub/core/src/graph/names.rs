@@ -1,5 +1,6 @@
 //! Links by name, within a namespace: from an autoscaler to what it scales, from an Ingress to the Services behind it, from an
-//! EndpointSlice to the Service that it is of, from a pod to its volume claims, from a claim to its volume and from a quota to its namespace, which have none themselves. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
+//! EndpointSlice to the Service that it is of, from a pod to its volume claims, from a claim to its volume and from a quota to its namespace, which have none themselves; and
+//! from Events to what they are about, of any kind that is known. (Those of a StatefulSet's templates, `<template>-<pod>`, Kubernetes names in the pod itself.)
 //!
 //! A name leads to whatever has it: what comes later, or goes, needs no change here.
 
@@ -26,6 +27,7 @@ pub(super) fn read(key: &ObjectKey, meta: &v1::Meta, facts: &Facts) -> Box<[Obje
         Facts::PersistentVolumeClaim(it) => {
             at(cluster, Kind::PersistentVolume, "", &it.volume_name).into_iter().collect()
         }
+        Facts::Event(it) => it.involved.iter().filter_map(|it| involved(cluster, it)).collect(),
         Facts::ResourceQuota(_) => {
             at(cluster, Kind::Namespace, "", key.namespace()).into_iter().collect()
         }
@@ -73,6 +75,18 @@ fn scaled(target: &v1::ScaleTarget) -> Option<(Kind, &str)> {
     Some((kind, &target.name))
 }
 
+/// What Events are about, where its kind is known. Some that tell of nodes do not say of which API version they are.
+fn involved(cluster: &ClusterName, involved: &v1::InvolvedObject) -> Option<ObjectKey> {
+    let v1::InvolvedObject { api_version, kind, namespace, name } = involved;
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let mut known = Kind::KNOWN.into_iter().filter(|it| it.title() == kind);
+    let kind = known.find(|it| {
+        let of_kind = it.resource().split_once('.').map_or("", |(_, group)| group);
+        api_version.is_empty() || of_kind == group
+    })?;
+    at(cluster, kind, namespace, name)
+}
+
 /// `None` where it is no name of an object.
 fn at(cluster: &ClusterName, kind: Kind, namespace: &str, name: &str) -> Option<ObjectKey> {
     ObjectKey::new(KeyParts { cluster: cluster.clone(), kind, namespace, name }).ok()
@@ -85,6 +99,7 @@ pub(crate) fn takes(kind: &Kind) -> bool {
         | Kind::PodDisruptionBudget
         | Kind::HorizontalPodAutoscaler
         | Kind::Ingress
+        | Kind::Event
         | Kind::PersistentVolume
         | Kind::EndpointSlice
         | Kind::PersistentVolumeClaim => true,
@@ -136,37 +151,17 @@ impl Graph {
 
     /// What names a key.
     pub(crate) fn naming(&self, key: &ObjectKey) -> impl Iterator<Item = ObjectId> {
-        let is_named = match key.kind() {
-            Kind::Namespace
-            | Kind::Deployment
-            | Kind::StatefulSet
-            | Kind::ReplicaSet
-            | Kind::ReplicationController
-            | Kind::Service
-            | Kind::PersistentVolume
-            | Kind::PersistentVolumeClaim => !self.naming.is_empty(),
-            Kind::Node
-            | Kind::DaemonSet
-            | Kind::CronJob
-            | Kind::Job
-            | Kind::Pod
-            | Kind::EndpointSlice
-            | Kind::Ingress
-            | Kind::ResourceQuota
-            | Kind::HorizontalPodAutoscaler
-            | Kind::PodDisruptionBudget
-            | Kind::Other(_) => false,
-        };
-        is_named.then(|| self.naming.get(key)).flatten().into_iter().flatten()
+        self.naming.get(key).into_iter().flatten()
     }
 
     /// From what an object takes its claims, where it has none of its own.
     pub(crate) fn sources(&self, id: ObjectId) -> Box<dyn Iterator<Item = ObjectId> + '_> {
         match self.key(id).map(|key| (key, key.kind())) {
             Some((_, Kind::Service | Kind::PodDisruptionBudget)) => Box::new(self.selected(id)),
-            Some((_, Kind::HorizontalPodAutoscaler | Kind::Ingress | Kind::EndpointSlice)) => {
-                Box::new(self.named(id))
-            }
+            Some((
+                _,
+                Kind::HorizontalPodAutoscaler | Kind::Ingress | Kind::EndpointSlice | Kind::Event,
+            )) => Box::new(self.named(id)),
             Some((key, Kind::PersistentVolumeClaim | Kind::PersistentVolume)) => {
                 Box::new(self.naming(key))
             }
@@ -193,7 +188,10 @@ impl Graph {
             move |it: &ObjectId| self.key(*it).is_some_and(|key| *key.kind() == kind)
         };
         let budgets = self.selecting(id).filter(is_a(Kind::PodDisruptionBudget));
-        let routes = key.into_iter().flat_map(|key| self.naming(key)).filter(is_a(Kind::Ingress));
+        // Asked at each change of anything: nothing else is looked up for it.
+        let service = key.filter(|key| matches!(key.kind(), Kind::Service));
+        let routes =
+            service.into_iter().flat_map(|key| self.naming(key)).filter(is_a(Kind::Ingress));
         let is_job = key.is_some_and(|key| matches!(key.kind(), Kind::Job));
         let owner = is_job.then(|| self.controller(id)).flatten();
         let runs = owner.into_iter().flat_map(|owner| self.controlled(owner));
@@ -228,6 +226,17 @@ mod tests {
         assert_eq!(names(&ingress), ["eu-1/services/pay/api", "eu-1/services/pay/web"]);
         let claim = testing::claim("eu-1", "pay/data", "Bound");
         assert_eq!(names(&claim), ["eu-1/persistentvolumes/pv-data"]);
+        for (api_version, kind, namespace, want) in [
+            ("v1", "Pod", "pay", "eu-1/pods/pay/x"),
+            ("apps/v1", "Deployment", "pay", "eu-1/deployments.apps/pay/x"),
+            ("", "Node", "", "eu-1/nodes/x"),
+        ] {
+            let events = testing::events("eu-1", "pay", [api_version, kind, namespace, "x"]);
+            assert_eq!(names(&events), [want]);
+        }
+        for about in [["example.org/v1", "Pod", "pay", "x"], ["v1", "Widget", "pay", "x"]] {
+            assert_eq!(names(&testing::events("eu-1", "pay", about)), [""; 0]);
+        }
         let quota = testing::quota("eu-1", "pay/compute");
         assert_eq!(names(&quota), ["eu-1/namespaces/pay"]);
         let slice = testing::endpoint_slice("eu-1", "pay/web-x", "web", &[]);

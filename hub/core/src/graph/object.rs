@@ -271,7 +271,8 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
         | (Some(Facts::EndpointSlice(_)), Kind::EndpointSlice)
         | (Some(Facts::PersistentVolume(_)), Kind::PersistentVolume)
         | (Some(Facts::ResourceQuota(_)), Kind::ResourceQuota)
-        | (Some(Facts::ReplicationController(_)), Kind::ReplicationController) => true,
+        | (Some(Facts::ReplicationController(_)), Kind::ReplicationController)
+        | (Some(Facts::Event(_)), Kind::Event) => true,
         (Some(_), _) => false,
     }
 }
@@ -301,6 +302,7 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
         | Facts::PersistentVolumeClaim(_)
         | Facts::PodDisruptionBudget(_)
         | Facts::Ingress(_)
+        | Facts::Event(_)
         | Facts::ResourceQuota(_)
         | Facts::PersistentVolume(_)
         | Facts::EndpointSlice(_) => None,
@@ -341,6 +343,7 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         | Facts::Job(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::Ingress(_)
+        | Facts::Event(_)
         | Facts::ResourceQuota(_)
         | Facts::PersistentVolume(_) => return Vital::None,
     };

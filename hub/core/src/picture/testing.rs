@@ -66,6 +66,7 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::Ingress(_)
+        | Facts::Event(_)
         | Facts::ReplicationController(_)
         | Facts::ResourceQuota(_)
         | Facts::PersistentVolume(_)
@@ -100,6 +101,7 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
         Facts::EndpointSlice(_) => Kind::EndpointSlice,
         Facts::PersistentVolume(_) => Kind::PersistentVolume,
         Facts::ResourceQuota(_) => Kind::ResourceQuota,
+        Facts::Event(_) => Kind::Event,
         Facts::ReplicationController(_) => Kind::ReplicationController,
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
@@ -268,6 +270,16 @@ pub(crate) fn quota(cluster: &str, name: &str) -> TestObject {
     let pods = |number: &str| [("pods".to_owned(), number.to_owned())].into();
     let facts = v1::ResourceQuotaFacts { hard: pods("10"), used: pods("3"), ..Default::default() };
     object(cluster, name, Facts::ResourceQuota(facts))
+}
+
+/// What was told in a namespace about an object: of this API version, kind, namespace and name.
+pub(crate) fn events(cluster: &str, namespace: &str, about: [&str; 4]) -> TestObject {
+    let [api_version, kind, of, name] = about.map(str::to_owned);
+    let fold = format!("{namespace}/{}_{name}", kind.to_lowercase());
+    let involved = v1::InvolvedObject { api_version, kind, namespace: of, name };
+    let reason = v1::EventReason { reason: "BackOff".into(), count: 3, ..Default::default() };
+    let facts = v1::EventFacts { involved: Some(involved), reasons: vec![reason] };
+    object(cluster, &fold, Facts::Event(facts))
 }
 
 /// A namespace that is there.

@@ -103,6 +103,13 @@ fn what_stands_beside_belongs_where_what_it_is_for_does() {
             "it holds data of PersistentVolumeClaim data-db-0, and so of StatefulSet db, which is a top-level StatefulSet that nothing claims, so that the entity is named after it",
         ),
         (
+            "what was told of it",
+            vec![shop()],
+            testing::events("eu-1", "pay", ["apps/v1", "Deployment", "pay", "shop"]),
+            SHOP,
+            "it is about Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
+        ),
+        (
             "a run",
             vec![nightly()],
             run("pay/nightly-1", "", 0),
@@ -391,7 +398,10 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     ];
     let bounded =
         vec![shop(), testing::quota("eu-1", "pay/compute").annotated("vitals.dev/entity", SHOP)];
+    let warned =
+        vec![shop(), testing::events("eu-1", "pay", ["apps/v1", "Deployment", "pay", "shop"])];
     let new = [
+        Kind::Event,
         Kind::ResourceQuota,
         Kind::EndpointSlice,
         Kind::PersistentVolume,
@@ -414,6 +424,7 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
             Healthy,
         ),
         ("it claims a quota", bounded, "workload:pay/shop", vec![Kind::ResourceQuota], Unknown),
+        ("what was told of it", warned, SHOP, vec![Kind::Event], Healthy),
         ("it has endpoints", served.clone(), SHOP, vec![Kind::EndpointSlice], Unknown),
         ("those of its Service were never seen", served[..2].to_vec(), SHOP, new.to_vec(), Healthy),
         ("it has one", scaled.clone(), SHOP, vec![Kind::HorizontalPodAutoscaler], Unknown),
@@ -436,13 +447,16 @@ fn what_could_say_more_is_said_to_be_unseen_where_something_is_bad() {
         testing::replica_set("eu-1", "pay/shop-1", "app=shop").under(&shop()).of_replica_set(
             |it| it.conditions = vec![condition("ReplicaFailure", "True", "FailedCreate")],
         );
-    let unseen = [Kind::ResourceQuota, Kind::PersistentVolume];
+    let unseen = [Kind::ResourceQuota, Kind::PersistentVolume, Kind::Event];
     for (case, objects, want) in [
         ("well", vec![shop()], vec![]),
         (
             "refused",
             vec![shop(), refused],
-            vec!["resourcequotas are not seen in eu-1: a cause may be missing"],
+            vec![
+                "resourcequotas are not seen in eu-1: a cause may be missing",
+                "events are not seen in eu-1: a cause may be missing",
+            ],
         ),
         (
             "no node for it",
@@ -450,7 +464,10 @@ fn what_could_say_more_is_said_to_be_unseen_where_something_is_bad() {
                 claim("eu-1", "pay/data", "Lost").annotated("vitals.dev/entity", SHOP),
                 shop().annotated("vitals.dev/entity", SHOP),
             ],
-            vec!["persistentvolumes are not seen in eu-1: a cause may be missing"],
+            vec![
+                "persistentvolumes are not seen in eu-1: a cause may be missing",
+                "events are not seen in eu-1: a cause may be missing",
+            ],
         ),
     ] {
         let mut bench = Bench::of(&objects);
@@ -476,6 +493,7 @@ fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_see
         (Kind::Ingress, Missing),
         (Kind::EndpointSlice, Missing),
         (Kind::ResourceQuota, Missing),
+        (Kind::Event, Missing),
         (Kind::PersistentVolume, Missing),
         (Kind::PodDisruptionBudget, Missing),
         (Kind::CronJob, Unknown),

@@ -161,6 +161,7 @@ fn makes_an_entity(kind: &Kind) -> bool {
         | Kind::Node
         | Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::Event
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice

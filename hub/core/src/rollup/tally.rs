@@ -138,6 +138,8 @@ impl Tally {
             Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => {
                 self.add_guard(scene, id, object);
             }
+            // They say what happened, and not how something does.
+            Kind::Event => {}
             Kind::EndpointSlice | Kind::ResourceQuota => self.add_silent(id, object),
             Kind::Node | Kind::Namespace => {
                 self.judged += 1;
@@ -268,7 +270,8 @@ impl Tally {
     /// The kind itself, and what would be above it.
     fn note_kinds(&mut self, graph: &Graph, id: ObjectId, object: &Object) {
         let kind = object.key.kind();
-        if !self.kinds_that_matter.contains(kind) {
+        // Whether Events are seen changes no verdict.
+        if !matches!(kind, Kind::Event) && !self.kinds_that_matter.contains(kind) {
             self.kinds_that_matter.insert(kind.clone());
         }
         if let Some(above) = object.controller().and_then(|owner| owner.kind())
@@ -334,6 +337,7 @@ fn is_workload(kind: &Kind) -> bool {
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::Event
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice

@@ -34,6 +34,7 @@ const MISSING_NAMED_MAX: usize = 3;
 pub(crate) fn is_warning_at_most(kind: &Kind) -> bool {
     match kind {
         Kind::Ingress
+        | Kind::Event
         | Kind::ResourceQuota
         | Kind::PersistentVolume
         | Kind::EndpointSlice
