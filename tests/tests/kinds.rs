@@ -261,7 +261,7 @@ impl Home {
         .await
     }
 
-    async fn quota_is_of_its_namespace(&self, fleet: &Fleet) -> Result<()> {
+    async fn objects_of_the_cluster_lead_to_theirs(&self, fleet: &Fleet) -> Result<()> {
         let hub = fleet.hub()?;
         let object = |kind: Kind, namespace: &str, name: &str| ObjectRef {
             cluster: self.cluster.name().to_owned(),
@@ -271,7 +271,9 @@ impl Home {
         };
         let namespace = &self.namespace;
         let quota = object(Kind::ResourceQuota, namespace, "compute");
+        let runs = "nodes node-0 runs pods";
         for (of, edge) in [
+            (object(Kind::Node, "", "node-0"), runs),
             (object(Kind::Namespace, "", namespace), "is limited by resourcequotas compute"),
             (quota, &*format!("limits namespaces {namespace}")),
         ] {
@@ -336,6 +338,7 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
             "services web selects deployments.apps shop",
             "services web owns endpointslices.discovery.k8s.io",
             "endpointslices.discovery.k8s.io routes to pods",
+            "pods runs on nodes node-0",
         ];
         home.wait_edges(&fleet, "shop", &shop).await?;
         let bound = format!(
@@ -345,7 +348,7 @@ fn each_kind_hangs_where_it_belongs_changes_and_goes() {
         let db = ["pods mounts persistentvolumeclaims data-db-0", &bound];
         home.wait_edges(&fleet, "db", &db).await?;
         home.wait_edges(&fleet, "legacy", &["replicationcontrollers legacy owns pods"]).await?;
-        home.quota_is_of_its_namespace(&fleet).await?;
+        home.objects_of_the_cluster_lead_to_theirs(&fleet).await?;
         fleet.assert_true_in(&home.cluster, &[&home.namespace]).await?;
 
         runs_count(&home, &fleet).await?;

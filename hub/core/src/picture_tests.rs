@@ -36,7 +36,7 @@ const LABELS: [&str; 8] = [
 fn object() -> impl Strategy<Value = TestObject> {
     let one_of = |all: &'static [&'static str]| proptest::sample::select(all);
     (
-        (0..16_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
+        (0..17_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
         (
             one_of(&UIDS),
             proptest::collection::vec(one_of(&UIDS), 0..=2),
@@ -56,7 +56,9 @@ fn object() -> impl Strategy<Value = TestObject> {
                 }),
                 2 => testing::stateful_set(cluster, name, pods),
                 3 => {
-                    let pod = testing::pod(cluster, name);
+                    let nodes = ["", "x", "y", "none"];
+                    let pod =
+                        testing::pod(cluster, name).on(nodes[usize::try_from(available).unwrap()]);
                     match state {
                         0 => pod.crashing(),
                         1 => pod.phase("Failed"),
@@ -84,6 +86,7 @@ fn object() -> impl Strategy<Value = TestObject> {
                     testing::ingress(cluster, name, &[of(available), of(i32::from(state))])
                 }
                 10 => testing::service(cluster, name, pods),
+                16 => testing::node(cluster, if state < 3 { "x" } else { "y" }),
                 15 => {
                     let [namespace, of] = if state < 3 { ["n", "n"] } else { ["m", ""] };
                     let kind = ["Pod", "Deployment", "Namespace"][usize::from(state % 3)];

@@ -139,7 +139,11 @@ impl Grower<'_> {
             Kind::HorizontalPodAutoscaler => named("scales"),
             Kind::Ingress => named("routes to"),
             Kind::EndpointSlice => self.endpoints(id, key),
-            Kind::Pod => named("mounts"),
+            Kind::Pod => {
+                let node = self.graph.node(id).map(|it| ("runs on", it));
+                self.graph.named(id).map(|it| ("mounts", it)).chain(node).collect()
+            }
+            Kind::Node => self.graph.pods_on(key).map(|it| ("runs", it)).collect(),
             Kind::PersistentVolumeClaim => named("is bound to"),
             Kind::ResourceQuota => named("limits"),
             // Those that are known where they are asked for, and hang on what they are about elsewhere.
@@ -148,8 +152,7 @@ impl Grower<'_> {
                 let quotas = self.graph.naming(key).filter(|it| !self.is_event(*it));
                 quotas.map(|it| ("is limited by", it)).collect()
             }
-            Kind::Node
-            | Kind::Deployment
+            Kind::Deployment
             | Kind::StatefulSet
             | Kind::DaemonSet
             | Kind::CronJob

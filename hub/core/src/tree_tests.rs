@@ -3,7 +3,7 @@
 use super::*;
 use crate::picture::testing::{
     Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice, events,
-    ingress, job, namespace, pod, quota, replica_set, service, stateful_set, volume,
+    ingress, job, namespace, node, pod, quota, replica_set, service, stateful_set, volume,
 };
 
 /// One line for each node.
@@ -227,4 +227,38 @@ fn events_hang_on_what_they_are_about() {
         let tree = bench.picture.tree_around(&bench.store, &of.key).unwrap();
         assert_eq!(drawn(&tree.roots, 0), want, "{of:?}");
     }
+}
+
+#[test]
+fn pods_lead_to_their_nodes_and_back() {
+    let shop = deployment("eu-1", "pay/shop", "app=shop");
+    let pod = |name: &str| pod("eu-1", &format!("pay/{name}")).under(&shop);
+    let (one, two) = (pod("one").on("n1"), pod("two").on("gone"));
+    let n1 = node("eu-1", "n1");
+    let mut bench =
+        Bench::of(&[shop.clone(), one.clone(), two.clone(), n1.clone(), node("eu-2", "n1")]);
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
+    assert_eq!(
+        drawn(&tree.roots, 0),
+        [
+            " deployments.apps shop [3/3 ready]",
+            " owns pods one [ready]",
+            "  runs on nodes n1 []",
+            " owns pods two [ready]",
+        ]
+    );
+    let on = |bench: &Bench| {
+        let tree = bench.picture.tree_around(&bench.store, &n1.key).unwrap();
+        drawn(&tree.roots, 0)
+    };
+    assert_eq!(on(&bench), [" nodes n1 []", " runs pods one [ready]"]);
+    bench.put(&two.on("n1"));
+    bench.put(&one.clone().on(""));
+    assert_eq!(on(&bench), [" nodes n1 []", " runs pods two [ready]"]);
+    bench.put(&one);
+    for object in [&one, &pod("two")] {
+        bench.remove(&object.key, None);
+    }
+    assert_eq!(on(&bench), [" nodes n1 []"]);
+    assert_eq!(bench.picture.graph.nodes_named(), 0, "nothing is left of what is named no more");
 }

@@ -13,6 +13,7 @@ use super::{
     ids::IdSet,
     labels::{LabelPool, Labels},
     names,
+    nodes::NodeId,
     owners::OwnerId,
 };
 use crate::{
@@ -56,6 +57,8 @@ pub(super) struct Ties {
     pub(super) owners: Box<[Owner]>,
     /// The Services and budgets that select it.
     pub(super) selecting: IdSet,
+    /// Of a pod.
+    pub(super) node: Option<NodeId>,
 }
 
 /// One of its `ownerReferences`, as it is read.
@@ -387,5 +390,6 @@ mod tests {
     #[test]
     fn is_small() {
         assert_eq!(size_of::<Vital>(), 16);
+        assert_eq!(size_of::<Ties>(), 40);
     }
 }

@@ -282,6 +282,13 @@ pub(crate) fn events(cluster: &str, namespace: &str, about: [&str; 4]) -> TestOb
     object(cluster, &fold, Facts::Event(facts))
 }
 
+/// A node that is ready.
+pub(crate) fn node(cluster: &str, name: &str) -> TestObject {
+    let facts =
+        v1::NodeFacts { conditions: vec![condition("Ready", "True", "")], ..Default::default() };
+    object(cluster, name, Facts::Node(facts))
+}
+
 /// A namespace that is there.
 pub(crate) fn namespace(cluster: &str, name: &str) -> TestObject {
     let facts = v1::NamespaceFacts { phase: "Active".into(), ..Default::default() };
@@ -386,6 +393,11 @@ impl TestObject {
     pub(crate) fn mounting(self, claims: &[&str]) -> Self {
         let claims = claims.iter().map(|&claim| claim.to_owned()).collect();
         self.of_pod(|pod| pod.claims = claims)
+    }
+
+    /// A pod on a node.
+    pub(crate) fn on(self, node: &str) -> Self {
+        self.of_pod(|pod| pod.node_name = node.to_owned())
     }
 
     /// Made so many seconds before [`NOW`], or after.
