@@ -146,7 +146,7 @@ impl Grower<'_> {
             Kind::Node => self.graph.pods_on(key).map(|it| ("runs", it)).collect(),
             Kind::PersistentVolumeClaim => named("is bound to"),
             Kind::ResourceQuota => named("limits"),
-            // Those that are known where they are asked for, and hang on what they are about elsewhere.
+            // Where it is asked for itself: elsewhere it hangs on what it is about.
             Kind::Event => named("is about"),
             Kind::Namespace => {
                 let quotas = self.graph.naming(key).filter(|it| !self.is_event(*it));
@@ -187,9 +187,7 @@ impl Grower<'_> {
     /// The pods behind an EndpointSlice, and its Service where that does not own it. Read from its facts: kept in the graph they
     /// would be a second copy of the names of most pods.
     fn endpoints(&self, id: ObjectId, key: &ObjectKey) -> Vec<(&'static str, ObjectId)> {
-        let owner = self.graph.controller(id);
-        let services = self.graph.named(id).filter(|it| Some(*it) != owner);
-        let services = services.map(|it| ("serves", it));
+        let services = self.graph.named(id).map(|it| ("serves", it));
         let facts = self.store.facts(key).and_then(|facts| facts.kind);
         let Some(Facts::EndpointSlice(facts)) = facts else { return services.collect() };
         let pods = facts.endpoints.iter().filter(|it| !it.pod.is_empty()).filter_map(|it| {

@@ -42,7 +42,10 @@ pub(super) fn read(key: &ObjectKey, meta: &v1::Meta, facts: &Facts) -> Box<[Obje
             services.filter_map(in_place).collect()
         }
         Facts::EndpointSlice(_) => {
-            let service = meta.labels.get(SERVICE_NAME).map(|name| (Kind::Service, name.as_str()));
+            // Most are owned by it, and need no second link.
+            let is_owned = meta.owners.iter().any(|it| it.controller && it.kind == "Service");
+            let service = meta.labels.get(SERVICE_NAME).filter(|_| !is_owned);
+            let service = service.map(|name| (Kind::Service, name.as_str()));
             service.into_iter().filter_map(in_place).collect()
         }
         Facts::Deployment(_)
@@ -241,5 +244,7 @@ mod tests {
         assert_eq!(names(&quota), ["eu-1/namespaces/pay"]);
         let slice = testing::endpoint_slice("eu-1", "pay/web-x", "web", &[]);
         assert_eq!(names(&slice), ["eu-1/services/pay/web"]);
+        let web = testing::service("eu-1", "pay/web", "app=web");
+        assert_eq!(names(&slice.under(&web)), [""; 0]);
     }
 }
