@@ -18,7 +18,7 @@ use vitals_proto::{
     v1::{self, EventReason, InvolvedObject},
 };
 
-use super::WatchItem;
+use super::{Loss, WatchItem};
 use crate::project::{
     Deleted, Projected,
     event::{fold, fold_name},
@@ -61,6 +61,13 @@ struct Told {
     reason: EventReason,
 }
 
+/// What an Event that comes or changes does.
+#[derive(Default)]
+struct Put {
+    changed: Vec<Arc<Name>>,
+    lost: Option<Loss>,
+}
+
 impl Fold {
     /// What follows from an item, but for the end of a list: see [`Fold::end_list`].
     pub(super) fn take(&mut self, item: WatchItem) -> Vec<WatchItem> {
@@ -77,8 +84,10 @@ impl Fold {
             }
             WatchItem::Listed(event) | WatchItem::Applied(event) => {
                 let version = event.resource_version.clone();
-                let changed = self.put(*event);
-                self.say(changed, &version)
+                let Put { changed, lost } = self.put(*event);
+                let mut items = self.say(changed, &version);
+                items.extend(lost.map(WatchItem::EventLost));
+                items
             }
             WatchItem::Deleted(event) => {
                 let Deleted { namespace, name, resource_version, .. } = *event;
@@ -88,11 +97,12 @@ impl Fold {
             WatchItem::Unreadable(unreadable) => {
                 // What it is about is not known, so that nothing can be said of it.
                 warn!(error = super::one_line(&*unreadable), "Event cannot be read");
-                vec![WatchItem::Alive { resource_version: None }]
+                vec![WatchItem::EventLost(Loss::Unreadable)]
             }
-            WatchItem::ListEnded { .. } | WatchItem::Alive { .. } | WatchItem::State { .. } => {
-                vec![item]
-            }
+            WatchItem::ListEnded { .. }
+            | WatchItem::EventLost(_)
+            | WatchItem::Alive { .. }
+            | WatchItem::State { .. } => vec![item],
         }
     }
 
@@ -120,21 +130,22 @@ impl Fold {
     }
 
     /// Takes an Event as it is now. Gives what that changes.
-    fn put(&mut self, event: Projected) -> Vec<Arc<Name>> {
+    fn put(&mut self, event: Projected) -> Put {
         let event_id = id(&event.namespace, &event.name);
-        let Some(v1::facts::Kind::Event(facts)) = event.facts.kind else { return Vec::new() };
+        let Some(v1::facts::Kind::Event(facts)) = event.facts.kind else { return Put::default() };
         let involved = facts.involved.unwrap_or_default();
-        let Some(reason) = facts.reasons.into_iter().next() else { return Vec::new() };
+        let Some(reason) = facts.reasons.into_iter().next() else { return Put::default() };
         let at = reason.last_at_unix_s;
         let (namespace, name) = (event.namespace.into(), fold_name(&involved).into());
         let name = Arc::new(Name { namespace, name });
         let mut changed = self.remove(event_id);
         changed.retain(|before| *before != name);
-        if self.events.len() >= EVENTS_MAX {
+        let lost = (self.events.len() >= EVENTS_MAX).then_some(Loss::TooMany);
+        if lost.is_some() {
             let oldest = self.by_time.first().copied();
             match oldest.filter(|oldest| *oldest < (at, event_id)) {
                 Some((_, oldest)) => changed.extend(self.remove(oldest)),
-                None => return changed,
+                None => return Put { changed, lost },
             }
         }
         self.by_time.insert((at, event_id));
@@ -145,7 +156,7 @@ impl Fold {
         about.push(Told { event: event_id, is_listed: true, involved, reason });
         changed.retain(|before| *before != name);
         changed.push(name);
-        changed
+        Put { changed, lost }
     }
 
     fn remove(&mut self, event: EventId) -> Vec<Arc<Name>> {
@@ -282,11 +293,11 @@ mod tests {
             fold.take(applied(event(&name, &format!("p{}", number / 2), &name, at(number), 5)));
         }
         let more = fold.take(applied(event("x", "px", "x", at(EVENTS_MAX), 9)));
-        assert_eq!(texts(more), ["applied pod_p0@9", "applied pod_px@9"]);
+        assert_eq!(texts(more), ["applied pod_p0@9", "applied pod_px@9", "lost TooMany"]);
         let more = fold.take(applied(event("y", "py", "y", at(EVENTS_MAX), 10)));
-        assert_eq!(texts(more), ["deleted pod_p0 {}", "applied pod_py@10"]);
+        assert_eq!(texts(more), ["deleted pod_p0 {}", "applied pod_py@10", "lost TooMany"]);
         let older = fold.take(applied(event("z", "pz", "z", 0, 11)));
-        assert_eq!(texts(older), [""; 0], "that is itself the one to be let go");
+        assert_eq!(texts(older), ["lost TooMany"], "that is itself the one to be let go");
         assert_eq!((fold.events.len(), fold.by_time.len()), (EVENTS_MAX, EVENTS_MAX));
     }
 

@@ -104,6 +104,8 @@ pub enum WatchItem {
     },
     /// The list broke off; another will begin.
     ListDiscarded,
+    /// An Event is left out of what is told.
+    EventLost(Loss),
     /// Nothing was missed up to now.
     Alive {
         /// Up to this; absent where it could not be read.
@@ -116,6 +118,15 @@ pub enum WatchItem {
         /// Why, in one line; empty where all is well.
         detail: String,
     },
+}
+
+/// Why an Event is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// It cannot be read, so that it is not known what it is about.
+    Unreadable,
+    /// Too many exist: of all it was told longest ago.
+    TooMany,
 }
 
 /// How far a kind can be believed, as far as its watch knows. *Complete* is the agent's word: [`Self::Live`], and

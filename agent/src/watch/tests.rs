@@ -518,7 +518,7 @@ async fn events_are_told_as_folds_of_those_about_one_object() {
     }
     stream.object("ADDED", &json!({"metadata": {"name": 7}})).await;
     stream.end_of_list(12).await;
-    let listed = ["Listing", "list 10", "alive", "listed pod_db@12", "listed pod_web@12"];
+    let listed = ["Listing", "list 10", "lost Unreadable", "listed pod_db@12", "listed pod_web@12"];
     bench.expect(&listed).await;
     bench.expect(&["end 12, 1 unnamed", "Live"]).await;
     stream.object("MODIFIED", &event("a", "web", "a", 13)).await;
