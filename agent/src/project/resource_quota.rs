@@ -6,7 +6,6 @@ use vitals_proto::v1;
 use super::{
     lenient::{List, Strings},
     meta::Metadata,
-    selector::{self, Requirement},
 };
 
 /// Slim `corev1.ResourceQuotaSpec`.
@@ -29,8 +28,8 @@ struct ScopeSelector {
 #[serde(rename_all = "camelCase", default)]
 struct ScopeRequirement {
     scope_name: Option<String>,
-    #[serde(flatten)]
-    requirement: Requirement,
+    operator: Option<String>,
+    values: List<String>,
 }
 
 /// Slim `corev1.ResourceQuotaStatus`.
@@ -49,9 +48,10 @@ pub(super) fn facts(_: &Metadata, spec: Spec, status: Status) -> Option<v1::fact
         hard: if enforced.is_empty() { spec.hard.0 } else { enforced },
         used: status.used.0,
         scopes: spec.scopes.0,
-        scope_selector: scoped.map(|ScopeRequirement { scope_name, requirement }| {
-            let key = scope_name.unwrap_or_default();
-            v1::LabelRequirement { key, ..selector::requirement(requirement) }
+        scope_selector: scoped.map(|scope| v1::LabelRequirement {
+            key: scope.scope_name.unwrap_or_default(),
+            operator: scope.operator.unwrap_or_default(),
+            values: scope.values.0,
         }),
     }))
 }

@@ -31,13 +31,9 @@ pub(super) fn facts(selector: Option<Selector>) -> Option<v1::LabelSelector> {
 
 /// The facts of requirements, in the order of the object.
 pub(super) fn requirements(requirements: List<Requirement>) -> Vec<v1::LabelRequirement> {
-    requirements.map(requirement)
-}
-
-pub(super) fn requirement(requirement: Requirement) -> v1::LabelRequirement {
-    v1::LabelRequirement {
+    requirements.map(|requirement| v1::LabelRequirement {
         key: requirement.key.unwrap_or_default(),
         operator: requirement.operator.unwrap_or_default(),
         values: requirement.values.0,
-    }
+    })
 }
