@@ -23,8 +23,9 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 
 /// Watches the workloads of a Kubernetes cluster and pushes what changes to NATS, for a Vitals hub.
 ///
-/// Reads namespaces, nodes, deployments, replicasets, statefulsets, daemonsets, cronjobs, jobs, pods, services, ingresses,
-/// horizontalpodautoscalers, poddisruptionbudgets and persistentvolumeclaims, never a Secret or a ConfigMap; where a hub asks for
+/// Reads namespaces, nodes, deployments, replicasets, replicationcontrollers, statefulsets, daemonsets, cronjobs, jobs,
+/// pods, services, endpointslices, ingresses, horizontalpodautoscalers, poddisruptionbudgets, resourcequotas,
+/// persistentvolumeclaims, persistentvolumes and events of type Warning, never a Secret or a ConfigMap; where a hub asks for
 /// the events of an object, those. Logs and whole objects only with --allow-logs and --allow-raw-objects. In a pod it uses
 /// its service account; elsewhere the current kubeconfig context, or those named by --context.
 /// Several agents may share a cluster, each with a --scope of its own; no two of them may watch the same objects.
@@ -225,7 +226,7 @@ mod tests {
             |flags: &[&str]| Args::parse_from([&["vitals-agent"], flags].concat()).watched_kinds();
         assert_eq!(kinds(&[]), Kind::KNOWN);
         let of_one = kinds(&["--namespace", "shop"]);
-        assert_eq!(of_one.len(), Kind::KNOWN.len() - 2, "all but namespaces and nodes");
+        assert_eq!(of_one.len(), Kind::KNOWN.len() - 3, "all but namespaces, nodes and volumes");
         assert!(of_one.iter().all(|kind| kind.is_namespaced() == Some(true)), "{of_one:?}");
         let named = kinds(&["--namespace", "shop", "--kinds", "pods,nodes"]);
         assert_eq!(named, [Kind::Node, Kind::Pod], "owners first");

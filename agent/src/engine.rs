@@ -240,6 +240,9 @@ impl Engine {
             let error: &dyn std::error::Error = &**unreadable;
             warn!(error = crate::watch::one_line(error), "object cannot be read");
         }
+        if let WatchItem::EventLost(loss) = &item {
+            self.metrics.event_lost(*loss);
+        }
         self.apply(Input::Watch { kind, item: to_core(item) });
     }
 

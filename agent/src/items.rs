@@ -30,6 +30,8 @@ pub(crate) fn to_core(item: WatchItem) -> input::WatchItem {
             input::WatchItem::ListEnded { resource_version, unnamed }
         }
         WatchItem::ListDiscarded => input::WatchItem::ListDiscarded,
+        // What matters to the core of it is that the watch lives.
+        WatchItem::EventLost(_) => input::WatchItem::Alive { resource_version: String::new() },
         WatchItem::Alive { resource_version } => {
             let version = resource_version.as_ref().map(ResourceVersion::to_string);
             input::WatchItem::Alive { resource_version: version.unwrap_or_default() }

@@ -15,6 +15,8 @@ use vitals_proto::{
 };
 use vitals_runtime::nats::{Connection, Connections};
 
+use crate::watch::Loss;
+
 mod requests;
 
 use requests::Requests;
@@ -40,6 +42,7 @@ pub struct Families {
     api_server_reachable: Family<Agent, Gauge>,
     freezes: Family<Agent, Counter>,
     requests: Requests,
+    events_lost: Family<(Agent, Lost), Counter>,
     connections: Connections,
 }
 
@@ -130,6 +133,17 @@ pub(crate) enum RepairAnswer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lost {
+    reason: LossLabel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum LossLabel {
+    Unreadable,
+    TooMany,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Refused {
     reason: ReasonLabel,
 }
@@ -169,6 +183,7 @@ impl Families {
             api_server_reachable,
             freezes,
             requests,
+            events_lost,
             connections,
         } = self;
         connections.register(registry);
@@ -217,6 +232,8 @@ impl Families {
             "Times that the process was found to have been frozen",
             freezes.clone(),
         );
+        let help = "Events of type Warning that are left out of what is told of an object";
+        agent.register("events_lost", help, events_lost.clone());
     }
 
     /// Shows the figures of an agent's connection too.
@@ -286,6 +303,14 @@ impl Metrics {
         self.families.repairs.get_or_create(&self.with(Repair { answer })).inc();
     }
 
+    pub(crate) fn event_lost(&self, loss: Loss) {
+        let reason = match loss {
+            Loss::Unreadable => LossLabel::Unreadable,
+            Loss::TooMany => LossLabel::TooMany,
+        };
+        self.families.events_lost.get_or_create(&self.with(Lost { reason })).inc();
+    }
+
     pub(crate) fn frozen(&self) {
         self.families.freezes.get_or_create(&self.agent).inc();
     }
@@ -340,6 +365,7 @@ mod tests {
             let metrics = families.of(&cluster.parse().unwrap(), &Scope::default(), &Kind::KNOWN);
             metrics.published(Content::Heartbeat);
             metrics.repair(RepairAnswer::NotOurs);
+            metrics.event_lost(Loss::TooMany);
         }
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
@@ -351,6 +377,7 @@ mod tests {
                 ("published_messages_total", ",content=\"Heartbeat\"} 1"),
                 ("repair_requests_total", ",answer=\"NotOurs\"} 1"),
                 ("freezes_total", "} 0"),
+                ("events_lost_total", ",reason=\"TooMany\"} 1"),
             ] {
                 let line =
                     format!("vitals_agent_{name}{{cluster=\"{cluster}\",scope=\"main\"{label}");

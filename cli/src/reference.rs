@@ -139,15 +139,19 @@ fn short_name(kind: &Kind) -> Option<&'static str> {
         Kind::StatefulSet => Some("sts"),
         Kind::DaemonSet => Some("ds"),
         Kind::ReplicaSet => Some("rs"),
+        Kind::ReplicationController => Some("rc"),
         Kind::Pod => Some("po"),
         Kind::Service => Some("svc"),
         Kind::CronJob => Some("cj"),
         Kind::PersistentVolumeClaim => Some("pvc"),
+        Kind::PersistentVolume => Some("pv"),
         Kind::Ingress => Some("ing"),
         Kind::HorizontalPodAutoscaler => Some("hpa"),
         Kind::PodDisruptionBudget => Some("pdb"),
-        // kubectl has no shorter word for it than its singular.
-        Kind::Job => None,
+        Kind::ResourceQuota => Some("quota"),
+        Kind::Event => Some("ev"),
+        // kubectl has no shorter word for them than their singular.
+        Kind::Job | Kind::EndpointSlice => None,
         Kind::Other(_) => None,
     }
 }

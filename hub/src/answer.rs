@@ -19,8 +19,8 @@ pub(crate) fn answer(hub: &Hub, query: Query, now: Time) {
         }
         Query::Tree { root, answer } => {
             let tree = match root {
-                TreeRoot::Entity(entity) => hub.picture().tree(&entity),
-                TreeRoot::Object(object) => hub.picture().tree_around(&object),
+                TreeRoot::Entity(entity) => hub.picture().tree(hub.store(), &entity),
+                TreeRoot::Object(object) => hub.picture().tree_around(hub.store(), &object),
             };
             drop(answer.send(tree));
         }

@@ -16,7 +16,7 @@ use prost::Message as _;
 use crate::v1::{self, facts::Kind};
 
 /// Only ever appended to, 62 at most: a place in it is on the wire.
-const WORDS: [&str; 53] = [
+const WORDS: [&str; 56] = [
     // Keys of labels and annotations.
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
@@ -74,6 +74,10 @@ const WORDS: [&str; 53] = [
     "batch.kubernetes.io/job-name",
     "batch.kubernetes.io/controller-uid",
     "controller-uid",
+    // Labels of an EndpointSlice, and the kind of its owner.
+    "kubernetes.io/service-name",
+    "endpointslice.kubernetes.io/managed-by",
+    "Service",
 ];
 
 /// By place.
@@ -201,13 +205,24 @@ fn rewrite(facts: &mut v1::Facts, word: fn(&mut String)) {
         Some(Kind::Job(it)) => {
             workload(&mut None, &mut it.template, &mut it.conditions, word);
         }
+        Some(Kind::ReplicationController(it)) => {
+            keys(&mut it.selector, word);
+            workload(&mut None, &mut it.template, &mut it.conditions, word);
+        }
         Some(Kind::CronJob(it)) => workload(&mut None, &mut it.template, &mut [], word),
         Some(Kind::HorizontalPodAutoscaler(it)) => conditions(&mut it.conditions, word),
         Some(Kind::PersistentVolumeClaim(it)) => conditions(&mut it.conditions, word),
         Some(Kind::PodDisruptionBudget(it)) => {
             workload(&mut it.selector, &mut None, &mut it.conditions, word);
         }
-        Some(Kind::Ingress(_)) | None => {}
+        Some(
+            Kind::Ingress(_)
+            | Kind::Event(_)
+            | Kind::ResourceQuota(_)
+            | Kind::PersistentVolume(_)
+            | Kind::EndpointSlice(_),
+        )
+        | None => {}
     }
 }
 

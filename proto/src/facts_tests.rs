@@ -88,7 +88,7 @@ fn batch() -> impl Strategy<Value = Kind> {
 }
 
 fn others() -> impl Strategy<Value = Kind> {
-    (label_selector(), all_conditions(), text(), 0..4_u8).prop_map(
+    (label_selector(), all_conditions(), text(), 0..9_u8).prop_map(
         |(selector, conditions, text, kind)| match kind {
             0 => Kind::HorizontalPodAutoscaler(v1::HorizontalPodAutoscalerFacts {
                 target: Some(v1::ScaleTarget { api_version: text, ..Default::default() }),
@@ -105,7 +105,32 @@ fn others() -> impl Strategy<Value = Kind> {
                 conditions,
                 ..Default::default()
             }),
-            _ => Kind::Ingress(v1::IngressFacts { class: text, ..Default::default() }),
+            3 => Kind::Ingress(v1::IngressFacts { class: text, ..Default::default() }),
+            4 => Kind::EndpointSlice(v1::EndpointSliceFacts {
+                address_type: text,
+                ..Default::default()
+            }),
+            5 => Kind::ResourceQuota(v1::ResourceQuotaFacts {
+                hard: [(text.clone(), text)].into(),
+                ..Default::default()
+            }),
+            6 => Kind::ReplicationController(v1::ReplicationControllerFacts {
+                selector: selector.match_labels.clone(),
+                template: Some(v1::PodTemplate {
+                    labels: selector.match_labels,
+                    ..Default::default()
+                }),
+                conditions,
+                ..Default::default()
+            }),
+            7 => Kind::Event(v1::EventFacts {
+                reasons: vec![v1::EventReason { reason: text, ..Default::default() }],
+                ..Default::default()
+            }),
+            _ => Kind::PersistentVolume(v1::PersistentVolumeFacts {
+                phase: text,
+                ..Default::default()
+            }),
         },
     )
 }
@@ -151,6 +176,7 @@ fn words_have_their_place_for_good() {
         ("DaemonSet", "~g"),
         ("PIDPressure", "~x"),
         ("controller-uid", "~0"),
+        ("Service", "~3"),
     ] {
         let mut word = long.to_owned();
         shorten(&mut word);

@@ -21,27 +21,37 @@ pub enum Kind {
     CronJob,
     /// `replicasets.apps`.
     ReplicaSet,
+    /// `replicationcontrollers`.
+    ReplicationController,
     /// `jobs.batch`.
     Job,
     /// `persistentvolumeclaims`.
     PersistentVolumeClaim,
+    /// `persistentvolumes`.
+    PersistentVolume,
     /// `pods`.
     Pod,
     /// `services`.
     Service,
+    /// `endpointslices.discovery.k8s.io`.
+    EndpointSlice,
     /// `ingresses.networking.k8s.io`.
     Ingress,
     /// `horizontalpodautoscalers.autoscaling`.
     HorizontalPodAutoscaler,
     /// `poddisruptionbudgets.policy`.
     PodDisruptionBudget,
+    /// `resourcequotas`.
+    ResourceQuota,
+    /// `events`: those of type Warning, of which an object is all about one object.
+    Event,
     /// Any other: what a newer agent sends, or a custom resource.
     Other(Arc<str>),
 }
 
 impl Kind {
     /// Every kind with a variant of its own, in the order in which an agent lists them: owners before what they own.
-    pub const KNOWN: [Self; 14] = [
+    pub const KNOWN: [Self; 19] = [
         Self::Namespace,
         Self::Node,
         Self::Deployment,
@@ -49,13 +59,18 @@ impl Kind {
         Self::DaemonSet,
         Self::CronJob,
         Self::ReplicaSet,
+        Self::ReplicationController,
         Self::Job,
         Self::PersistentVolumeClaim,
+        Self::PersistentVolume,
         Self::Pod,
         Self::Service,
+        Self::EndpointSlice,
         Self::Ingress,
         Self::HorizontalPodAutoscaler,
         Self::PodDisruptionBudget,
+        Self::ResourceQuota,
+        Self::Event,
     ];
 
     /// From resource and group: `deployments.apps`, `pods`.
@@ -68,14 +83,19 @@ impl Kind {
             "statefulsets.apps" => Self::StatefulSet,
             "daemonsets.apps" => Self::DaemonSet,
             "replicasets.apps" => Self::ReplicaSet,
+            "replicationcontrollers" => Self::ReplicationController,
             "pods" => Self::Pod,
             "services" => Self::Service,
+            "endpointslices.discovery.k8s.io" => Self::EndpointSlice,
             "cronjobs.batch" => Self::CronJob,
             "jobs.batch" => Self::Job,
             "persistentvolumeclaims" => Self::PersistentVolumeClaim,
+            "persistentvolumes" => Self::PersistentVolume,
             "ingresses.networking.k8s.io" => Self::Ingress,
             "horizontalpodautoscalers.autoscaling" => Self::HorizontalPodAutoscaler,
             "poddisruptionbudgets.policy" => Self::PodDisruptionBudget,
+            "resourcequotas" => Self::ResourceQuota,
+            "events" => Self::Event,
             other => Self::Other(other.into()),
         }
     }
@@ -90,14 +110,19 @@ impl Kind {
             Self::StatefulSet => "statefulsets.apps",
             Self::DaemonSet => "daemonsets.apps",
             Self::ReplicaSet => "replicasets.apps",
+            Self::ReplicationController => "replicationcontrollers",
             Self::Pod => "pods",
             Self::Service => "services",
+            Self::EndpointSlice => "endpointslices.discovery.k8s.io",
             Self::CronJob => "cronjobs.batch",
             Self::Job => "jobs.batch",
             Self::PersistentVolumeClaim => "persistentvolumeclaims",
+            Self::PersistentVolume => "persistentvolumes",
             Self::Ingress => "ingresses.networking.k8s.io",
             Self::HorizontalPodAutoscaler => "horizontalpodautoscalers.autoscaling",
             Self::PodDisruptionBudget => "poddisruptionbudgets.policy",
+            Self::ResourceQuota => "resourcequotas",
+            Self::Event => "events",
             Self::Other(resource) => resource,
         }
     }
@@ -112,14 +137,19 @@ impl Kind {
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
             Self::ReplicaSet => "ReplicaSet",
+            Self::ReplicationController => "ReplicationController",
             Self::Pod => "Pod",
             Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
             Self::CronJob => "CronJob",
             Self::Job => "Job",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::PersistentVolume => "PersistentVolume",
             Self::Ingress => "Ingress",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::ResourceQuota => "ResourceQuota",
+            Self::Event => "Event",
             Self::Other(resource) => resource,
         }
     }
@@ -135,7 +165,12 @@ impl Kind {
             Self::HorizontalPodAutoscaler => Some("autoscaling/v2"),
             Self::PodDisruptionBudget => Some("policy/v1"),
             Self::Ingress => Some("networking.k8s.io/v1"),
+            Self::EndpointSlice => Some("discovery.k8s.io/v1"),
             Self::Namespace
+            | Self::Event
+            | Self::ReplicationController
+            | Self::ResourceQuota
+            | Self::PersistentVolume
             | Self::Node
             | Self::PersistentVolumeClaim
             | Self::Pod
@@ -150,11 +185,17 @@ impl Kind {
         self.resource().split('.').next().unwrap_or_default()
     }
 
+    /// Which of its objects are read, as a field selector; `None` where all are.
+    #[must_use]
+    pub fn field_selector(&self) -> Option<&'static str> {
+        matches!(self, Self::Event).then_some("type=Warning")
+    }
+
     /// Its objects live in a namespace; `None` where it is not known.
     #[must_use]
     pub fn is_namespaced(&self) -> Option<bool> {
         match self {
-            Self::Namespace | Self::Node => Some(false),
+            Self::Namespace | Self::PersistentVolume | Self::Node => Some(false),
             Self::Deployment
             | Self::StatefulSet
             | Self::DaemonSet
@@ -165,6 +206,10 @@ impl Kind {
             | Self::Pod
             | Self::Service
             | Self::Ingress
+            | Self::Event
+            | Self::ReplicationController
+            | Self::ResourceQuota
+            | Self::EndpointSlice
             | Self::HorizontalPodAutoscaler
             | Self::PodDisruptionBudget => Some(true),
             Self::Other(_) => None,

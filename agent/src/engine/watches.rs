@@ -153,6 +153,7 @@ fn ends_list(item: &WatchItem) -> bool {
         | WatchItem::Applied(_)
         | WatchItem::Unreadable(_)
         | WatchItem::Deleted(_)
+        | WatchItem::EventLost(_)
         | WatchItem::Alive { .. } => false,
     }
 }

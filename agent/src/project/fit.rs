@@ -18,7 +18,7 @@ pub struct Cut {
 }
 
 /// All cuts, in the order in which they are made.
-pub const CUTS: [Cut; 18] = [
+pub const CUTS: [Cut; 20] = [
     Cut { name: "conditions.message", cut: condition_messages },
     Cut { name: "container_statuses.message", cut: container_messages },
     Cut { name: "message", cut: message },
@@ -32,8 +32,10 @@ pub const CUTS: [Cut; 18] = [
     Cut { name: "meta.finalizers", cut: |facts| meta(facts, |meta| meta.finalizers.clear()) },
     Cut { name: "taints", cut: taints },
     Cut { name: "ports", cut: ports },
+    Cut { name: "endpoints.node", cut: |facts| endpoints(facts, |all| cut_nodes(all)) },
     Cut { name: "containers", cut: all_containers },
     Cut { name: "container_statuses", cut: container_statuses },
+    Cut { name: "endpoints", cut: |facts| endpoints(facts, Vec::clear) },
     Cut { name: "meta.labels", cut: |facts| meta(facts, |meta| meta.labels.clear()) },
     Cut { name: "kind", cut: |facts| facts.kind.take().is_some() },
     Cut { name: "meta", cut: |facts| facts.meta.take().is_some() },
@@ -76,6 +78,7 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
     let conditions = match facts.kind.as_mut() {
         Some(Kind::Deployment(facts)) => &mut facts.conditions,
         Some(Kind::ReplicaSet(facts)) => &mut facts.conditions,
+        Some(Kind::ReplicationController(facts)) => &mut facts.conditions,
         Some(Kind::StatefulSet(facts)) => &mut facts.conditions,
         Some(Kind::DaemonSet(facts)) => &mut facts.conditions,
         Some(Kind::Pod(facts)) => &mut facts.conditions,
@@ -85,7 +88,16 @@ fn condition_messages(facts: &mut v1::Facts) -> bool {
         Some(Kind::HorizontalPodAutoscaler(facts)) => &mut facts.conditions,
         Some(Kind::PersistentVolumeClaim(facts)) => &mut facts.conditions,
         Some(Kind::PodDisruptionBudget(facts)) => &mut facts.conditions,
-        Some(Kind::Service(_) | Kind::CronJob(_) | Kind::Ingress(_)) | None => return false,
+        Some(
+            Kind::Service(_)
+            | Kind::CronJob(_)
+            | Kind::Ingress(_)
+            | Kind::Event(_)
+            | Kind::ResourceQuota(_)
+            | Kind::PersistentVolume(_)
+            | Kind::EndpointSlice(_),
+        )
+        | None => return false,
     };
     changed(conditions, |all| all.iter_mut().for_each(|one| shorten(&mut one.message)))
 }
@@ -105,7 +117,12 @@ fn pod(facts: &mut v1::Facts) -> Option<&mut v1::PodFacts> {
         | Kind::HorizontalPodAutoscaler(_)
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
-        | Kind::Ingress(_) => None,
+        | Kind::Ingress(_)
+        | Kind::Event(_)
+        | Kind::ReplicationController(_)
+        | Kind::ResourceQuota(_)
+        | Kind::PersistentVolume(_)
+        | Kind::EndpointSlice(_) => None,
     }
 }
 
@@ -129,6 +146,9 @@ fn container_messages(facts: &mut v1::Facts) -> bool {
 }
 
 fn message(facts: &mut v1::Facts) -> bool {
+    if let Some(Kind::PersistentVolume(volume)) = facts.kind.as_mut() {
+        return changed(&mut volume.message, shorten);
+    }
     pod(facts).is_some_and(|pod| changed(&mut pod.message, shorten))
 }
 
@@ -161,6 +181,7 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
     match facts.kind.as_mut()? {
         Kind::Deployment(facts) => facts.template.as_mut(),
         Kind::ReplicaSet(facts) => facts.template.as_mut(),
+        Kind::ReplicationController(facts) => facts.template.as_mut(),
         Kind::StatefulSet(facts) => facts.template.as_mut(),
         Kind::DaemonSet(facts) => facts.template.as_mut(),
         Kind::Job(facts) => facts.template.as_mut(),
@@ -172,7 +193,11 @@ fn template(facts: &mut v1::Facts) -> Option<&mut v1::PodTemplate> {
         | Kind::HorizontalPodAutoscaler(_)
         | Kind::PersistentVolumeClaim(_)
         | Kind::PodDisruptionBudget(_)
-        | Kind::Ingress(_) => None,
+        | Kind::Ingress(_)
+        | Kind::Event(_)
+        | Kind::ResourceQuota(_)
+        | Kind::PersistentVolume(_)
+        | Kind::EndpointSlice(_) => None,
     }
 }
 
@@ -233,6 +258,18 @@ fn ports(facts: &mut v1::Facts) -> bool {
         Some(Kind::Service(service)) => changed(&mut service.ports, |ports| ports.clear()),
         _ => false,
     }
+}
+
+fn endpoints(facts: &mut v1::Facts, cut: impl FnOnce(&mut Vec<v1::Endpoint>)) -> bool {
+    match facts.kind.as_mut() {
+        Some(Kind::EndpointSlice(slice)) => changed(&mut slice.endpoints, cut),
+        _ => false,
+    }
+}
+
+/// A Pod says itself where it is.
+fn cut_nodes(endpoints: &mut [v1::Endpoint]) {
+    endpoints.iter_mut().for_each(|endpoint| endpoint.node.clear());
 }
 
 #[cfg(test)]

@@ -177,3 +177,11 @@ fn metadata_of_any_kind() {
     assert_eq!(meta.finalizers, ["example.com/wait"]);
     assert_eq!(meta.owners[0].name, "web-5d4");
 }
+
+#[test]
+fn what_is_no_utf_8_is_unreadable_and_named() {
+    let json = b"{\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\"},\"spec\":{\"nodeName\":\"\xff\"}}";
+    let unreadable = project(&Kind::Pod, json).unwrap_err();
+    assert_eq!(unreadable.to_string(), "cannot read pods shop/web");
+    assert!(project_deleted(&Kind::Pod, json).is_ok());
+}

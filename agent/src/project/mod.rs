@@ -23,13 +23,18 @@ mod stateful_set;
 mod daemon_set;
 mod cron_job;
 mod replica_set;
+mod replication_controller;
 mod job;
 mod persistent_volume_claim;
+mod persistent_volume;
 mod pod;
 mod service;
+mod endpoint_slice;
 mod ingress;
 mod horizontal_pod_autoscaler;
 mod pod_disruption_budget;
+mod resource_quota;
+pub(crate) mod event;
 pub mod fit;
 #[cfg(test)]
 mod testing;
@@ -42,12 +47,13 @@ use prost::bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
 use vitals_proto::{kind::Kind, v1};
 
+pub use event::folds;
 pub use meta::ANNOTATIONS_KEPT;
 
 use meta::Metadata;
 
 /// What the projection makes of one object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Projected {
     /// `metadata.namespace`; empty for an object of the cluster.
     pub namespace: String,
@@ -85,6 +91,9 @@ pub enum Error {
     /// It is no JSON, or a field has another type than Kubernetes gives it.
     #[error("cannot decode the object")]
     Json(#[from] serde_json::Error),
+    /// It is no UTF-8.
+    #[error("the object is no UTF-8")]
+    NotUtf8(#[source] std::str::Utf8Error),
     /// `metadata.name` is absent or empty.
     #[error("the object has no name")]
     Unnamed,
@@ -121,13 +130,19 @@ pub fn project(kind: &Kind, json: &[u8]) -> Result<Projected, Unreadable> {
         Kind::DaemonSet => read(json, daemon_set::facts),
         Kind::CronJob => read(json, cron_job::facts),
         Kind::ReplicaSet => read(json, replica_set::facts),
+        Kind::ReplicationController => read(json, replication_controller::facts),
         Kind::Job => read(json, job::facts),
         Kind::PersistentVolumeClaim => read(json, persistent_volume_claim::facts),
+        Kind::PersistentVolume => read(json, persistent_volume::facts),
         Kind::Pod => read(json, pod::facts),
         Kind::Service => read(json, service::facts),
+        // Its endpoints stand beside its metadata: it has neither spec nor status.
+        Kind::EndpointSlice => endpoint_slice::read(json),
         Kind::Ingress => read(json, ingress::facts),
         Kind::HorizontalPodAutoscaler => read(json, horizontal_pod_autoscaler::facts),
         Kind::PodDisruptionBudget => read(json, pod_disruption_budget::facts),
+        Kind::ResourceQuota => read(json, resource_quota::facts),
+        Kind::Event => event::read(json),
         Kind::Other(_) => read(json, |_: &Metadata, _: IgnoredAny, _: IgnoredAny| None),
     };
     read.map_err(|source| unreadable(kind, json, source))
@@ -167,16 +182,28 @@ where
     Spec: Deserialize<'de> + Default,
     Status: Deserialize<'de> + Default,
 {
-    // Checked once as a whole, and not string by string.
-    let object: Object<Spec, Status> = match std::str::from_utf8(json) {
-        Ok(text) => serde_json::from_str(text)?,
-        Err(_) => serde_json::from_slice(json)?,
-    };
-    let mut metadata = object.metadata.unwrap_or_default();
+    let Object { metadata, spec, status } = decode(json)?;
+    let facts =
+        |metadata: &_| facts(metadata, spec.unwrap_or_default(), status.unwrap_or_default());
+    projected(metadata, facts)
+}
+
+fn decode<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Error> {
+    // Checked once as a whole, and not string by string. To read the rest of what is no UTF-8, which no API server sends, would
+    // take all slim types a second time: a quarter of a megabyte of program.
+    let text = std::str::from_utf8(json).map_err(Error::NotUtf8)?;
+    Ok(serde_json::from_str(text)?)
+}
+
+fn projected(
+    metadata: Option<Metadata>,
+    facts: impl FnOnce(&Metadata) -> Option<v1::facts::Kind>,
+) -> Result<Projected, Error> {
+    let mut metadata = metadata.unwrap_or_default();
     let name = metadata.name.take().filter(|name| !name.is_empty()).ok_or(Error::Unnamed)?;
     let namespace = metadata.namespace.take().unwrap_or_default();
     let resource_version = metadata.resource_version.take().unwrap_or_default();
-    let kind = facts(&metadata, object.spec.unwrap_or_default(), object.status.unwrap_or_default());
+    let kind = facts(&metadata);
     let meta = metadata.facts();
     let uid = meta.uid.clone();
     let facts = v1::Facts { meta: Some(meta), truncated: Vec::new(), kind };

@@ -21,16 +21,16 @@ pub(super) struct Spec {
     template: Option<Template>,
 }
 
-/// Slim `appsv1.ReplicaSetStatus`.
+/// Slim `appsv1.ReplicaSetStatus`, and `corev1.ReplicationControllerStatus`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
-    observed_generation: Option<i64>,
-    replicas: Option<i32>,
-    fully_labeled_replicas: Option<i32>,
-    ready_replicas: Option<i32>,
-    available_replicas: Option<i32>,
-    conditions: List<Condition>,
+    pub(super) observed_generation: Option<i64>,
+    pub(super) replicas: Option<i32>,
+    pub(super) fully_labeled_replicas: Option<i32>,
+    pub(super) ready_replicas: Option<i32>,
+    pub(super) available_replicas: Option<i32>,
+    pub(super) conditions: List<Condition>,
 }
 
 /// The facts of a ReplicaSet.

@@ -50,7 +50,7 @@ struct NodeAffinity {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct NodeSelector {
+pub(super) struct NodeSelector {
     node_selector_terms: List<NodeTerm>,
 }
 
@@ -130,10 +130,7 @@ fn unless(text: Option<String>, default: &str) -> String {
 
 fn node_terms(affinity: Option<NodeAffinity>, pod: Pod<'_>) -> Vec<v1::NodeSelectorTerm> {
     let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution);
-    let terms = required.unwrap_or_default().node_selector_terms.map(|term| v1::NodeSelectorTerm {
-        match_expressions: selector::requirements(term.match_expressions),
-        match_fields: selector::requirements(term.match_fields),
-    });
+    let terms = terms(required.unwrap_or_default());
     // A pod of a DaemonSet is bound to its node by name (`ReplaceDaemonSetPodNodeNameNodeAffinity`): once it is there, that
     // says nothing.
     match terms.as_slice() {
@@ -146,6 +143,14 @@ fn node_terms(affinity: Option<NodeAffinity>, pod: Pod<'_>) -> Vec<v1::NodeSelec
         }
         _ => terms,
     }
+}
+
+/// One of them must hold.
+pub(super) fn terms(selector: NodeSelector) -> Vec<v1::NodeSelectorTerm> {
+    selector.node_selector_terms.map(|term| v1::NodeSelectorTerm {
+        match_expressions: selector::requirements(term.match_expressions),
+        match_fields: selector::requirements(term.match_fields),
+    })
 }
 
 fn pod_terms(affinity: Option<PodAffinity>) -> Vec<v1::PodAffinityTerm> {

@@ -26,6 +26,14 @@
 //! seconds is opened, which must end with a bookmark (the API server sends one 2 s before a watch's end). If neither
 //! event nor bookmark comes, the kind is listed again. Watches begin one bookmark back, so that bookmarks keep coming.
 //!
+//! Events have no watch cache in the API server, hence no bookmarks. There a watch that the API server ends in good order without
+//! a word, begun at what was seen last, is the proof: it is told all that came after its start first. So as not to trust that
+//! for ever, Events are listed again after some such proofs in a row.
+//!
+//! # Events
+//! They are many, and go after an hour; what is said are folds of them, one for each object that they are about (`fold`). Items of
+//! the kind `events` are of folds.
+//!
 //! # Invariants
 //! One request at a time; nothing is spawned; the items' queue is the caller's and bounded, and a full one stops the reading
 //! (the API server then closes the watch, which is resumed or listed again). Dropping the future stops it all.
@@ -39,6 +47,7 @@ mod plan;
 mod list;
 mod run;
 mod discovery;
+mod fold;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
@@ -95,6 +104,8 @@ pub enum WatchItem {
     },
     /// The list broke off; another will begin.
     ListDiscarded,
+    /// An Event is left out of what is told.
+    EventLost(Loss),
     /// Nothing was missed up to now.
     Alive {
         /// Up to this; absent where it could not be read.
@@ -107,6 +118,15 @@ pub enum WatchItem {
         /// Why, in one line; empty where all is well.
         detail: String,
     },
+}
+
+/// Why an Event is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// It cannot be read, so that it is not known what it is about.
+    Unreadable,
+    /// Too many exist: of all it was told longest ago.
+    TooMany,
 }
 
 /// How far a kind can be believed, as far as its watch knows. *Complete* is the agent's word: [`Self::Live`], and

@@ -20,6 +20,9 @@ const REWOUND_PAUSE: Duration = Duration::from_secs(5);
 /// Watches in a row that the server may refuse before the kind is listed anew: perhaps it is their version.
 const REFUSED_WATCHES_MAX: u32 = 5;
 
+/// Proofs by silence in a row, of a kind without bookmarks, after which it is listed anew: about every quarter of an hour.
+const SILENT_PROOFS_MAX: u32 = 10;
+
 /// Longest that a `Retry-After` is obeyed: a silent kind must be found out.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -51,6 +54,8 @@ pub(super) enum End {
     Asked,
     /// Silence although something happened in the cluster.
     Unproven,
+    /// The same of a kind without bookmarks, to a watch that the server ended in good order.
+    Silent,
     /// It failed.
     Failed(Failure),
 }
@@ -115,6 +120,8 @@ pub(super) struct Plan {
     failures: u32,
     /// Lists in a row that were older than what was seen.
     rewound: u32,
+    /// Proofs by silence in a row.
+    silent: u32,
 }
 
 impl Plan {
@@ -133,6 +140,7 @@ impl Plan {
             fruitful: false,
             failures: 0,
             rewound: 0,
+            silent: 0,
         }
     }
 
@@ -173,6 +181,7 @@ impl Plan {
         self.seen = self.seen.max(Some(version));
         self.resume_from = Some(version);
         self.listed = true;
+        self.silent = 0;
         if self.streaming == Streaming::NotNow {
             self.streaming = Streaming::Yes;
         }
@@ -198,8 +207,26 @@ impl Plan {
             }
             self.seen = Some(version);
             self.resume_from = Some(version);
+            self.silent = 0;
         }
         Ok(self.sign(now))
+    }
+
+    /// A watch of a kind without bookmarks had nothing to tell up to `newest`: a sign of life, with the state to tell. `None`
+    /// after too many in a row.
+    pub(super) fn silent(
+        &mut self,
+        newest: ResourceVersion,
+        now: Instant,
+    ) -> Option<Option<WatchState>> {
+        self.silent += 1;
+        if self.silent > SILENT_PROOFS_MAX {
+            return None;
+        }
+        self.seen = self.seen.max(Some(newest));
+        // Else the next watch would begin at what is no longer kept.
+        self.resume_from = Some(newest);
+        Some(self.sign(now))
     }
 
     /// A bookmark arrived in a watch. It may be older than what was seen: watches begin one bookmark back, and another
@@ -292,7 +319,7 @@ impl Plan {
                 self.listed = false;
                 Judgement::retry(Duration::ZERO, "listed anew for repair".to_owned())
             }
-            End::Unproven => {
+            End::Unproven | End::Silent => {
                 let detail = "neither event nor bookmark although the cluster changed";
                 self.list_again(jitter, detail.to_owned())
             }

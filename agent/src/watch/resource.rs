@@ -15,6 +15,10 @@ pub(super) struct Resource {
     pub(super) plural: String,
     /// `/apis/apps/v1/deployments`, with the namespace where the watch is limited to one.
     path: String,
+    /// `&fieldSelector=…`, where not all objects are read.
+    selector: String,
+    /// The API server sends bookmarks: it has a watch cache of the kind.
+    pub(super) has_bookmarks: bool,
 }
 
 impl Resource {
@@ -27,32 +31,36 @@ impl Resource {
             Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
             None => format!("{api}/{plural}"),
         };
-        Some(Self { api, plural: plural.to_owned(), path })
+        let selector = kind.field_selector().map(escape);
+        let selector = selector.map(|it| format!("&fieldSelector={it}")).unwrap_or_default();
+        let has_bookmarks = !matches!(kind, Kind::Event);
+        Some(Self { api, plural: plural.to_owned(), path, selector, has_bookmarks })
     }
 
     /// A page of a consistent list. Without `resourceVersion` it is as new as etcd is.
     pub(super) fn page(&self, objects: u32, continue_token: Option<&str>) -> String {
-        let path = &self.path;
+        let Self { path, selector, .. } = self;
         match continue_token {
-            Some(token) => format!("{path}?limit={objects}&continue={}", escape(token)),
-            None => format!("{path}?limit={objects}"),
+            Some(token) => format!("{path}?limit={objects}{selector}&continue={}", escape(token)),
+            None => format!("{path}?limit={objects}{selector}"),
         }
     }
 
     /// A streaming list that goes on as a watch. Without `resourceVersion` it is as new as etcd is (KEP-3157).
     pub(super) fn stream(&self, timeout: Duration) -> String {
-        let (path, timeout) = (&self.path, timeout.as_secs());
+        let (Self { path, selector, .. }, timeout) = (self, timeout.as_secs());
         format!(
             "{path}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
-             &resourceVersionMatch=NotOlderThan&timeoutSeconds={timeout}"
+             &resourceVersionMatch=NotOlderThan&timeoutSeconds={timeout}{selector}"
         )
     }
 
     /// A watch of what is newer than `from`.
     pub(super) fn watch(&self, from: ResourceVersion, timeout: Duration) -> String {
-        let (path, timeout) = (&self.path, timeout.as_secs());
+        let (Self { path, selector, .. }, timeout) = (self, timeout.as_secs());
         format!(
-            "{path}?watch=true&allowWatchBookmarks=true&resourceVersion={from}&timeoutSeconds={timeout}"
+            "{path}?watch=true&allowWatchBookmarks=true&resourceVersion={from}\
+             &timeoutSeconds={timeout}{selector}"
         )
     }
 }
@@ -95,6 +103,11 @@ mod tests {
         assert_eq!(
             pods.page(1, Some("a+b=")),
             "/api/v1/namespaces/shop/pods?limit=1&continue=a%2Bb%3D"
+        );
+        let events = Resource::new(&Kind::Event, Some("shop")).unwrap();
+        assert_eq!(
+            events.page(500, None),
+            "/api/v1/namespaces/shop/events?limit=500&fieldSelector=type%3DWarning"
         );
         let nodes = Resource::new(&Kind::Node, Some("shop")).unwrap();
         assert_eq!(nodes.page(500, None), "/api/v1/nodes?limit=500");

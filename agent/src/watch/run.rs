@@ -15,6 +15,7 @@ use super::{
     answer::{self, Failure},
     discovery,
     event::{Event, Line, Lines},
+    fold::Fold,
     plan::{End, Next, Plan, Step},
     resource::Resource,
 };
@@ -22,6 +23,9 @@ use crate::project::{self, Projected, Unreadable, fit::fit};
 
 /// Beyond the proof's own time, what the server may take to end it.
 const PROOF_GRACE: Duration = Duration::from_secs(2);
+
+/// So much sooner than asked for the server may end a watch: its timers count whole seconds.
+const PROOF_SLACK: Duration = Duration::from_secs(1);
 
 /// Why a step stops short: it ended, or nobody listens any more.
 pub(super) enum Stop {
@@ -48,6 +52,8 @@ pub(super) struct Run {
     items: mpsc::Sender<Watched>,
     /// A list was begun, and not ended.
     pub(super) listing: bool,
+    /// Of Events.
+    fold: Option<Fold>,
 }
 
 /// Watches until nobody listens any more.
@@ -55,8 +61,17 @@ pub(super) async fn run(watcher: Watcher, items: mpsc::Sender<Watched>) {
     let Watcher { client, resource, kind, settings, relist } = watcher;
     let plan = Plan::new(settings.clone(), Instant::now());
     let items_of_run = items.clone();
-    let mut run =
-        Run { client, resource, settings, plan, kind, relist, items: items_of_run, listing: false };
+    let mut run = Run {
+        client,
+        resource,
+        settings,
+        plan,
+        fold: matches!(kind, Kind::Event).then(Fold::default),
+        kind,
+        relist,
+        items: items_of_run,
+        listing: false,
+    };
     tokio::select! {
         () = items.closed() => {}
         _ = run.run() => {}
@@ -122,9 +137,24 @@ impl Run {
         }
         let proof = self.settings.proof_timeout;
         let until = begun + self.settings.answer_timeout + proof + PROOF_GRACE;
-        match self.open(&self.resource.watch(from, proof), self.settings.answer_timeout).await {
+        let opened_at = Instant::now();
+        let opened =
+            self.open(&self.resource.watch(from, proof), self.settings.answer_timeout).await;
+        let stop = match opened {
             Ok(lines) => self.follow(lines, Some(until)).await,
             Err(failure) => failure.into(),
+        };
+        let Stop::Ended(End::Silent) = stop else { return stop };
+        if opened_at.elapsed() + PROOF_SLACK < proof {
+            // It was cut short: it may not have had the time to tell.
+            return Stop::Ended(End::Unproven);
+        }
+        let Some(state) = self.plan.silent(newest, Instant::now()) else {
+            return Stop::Ended(End::Asked);
+        };
+        match self.alive(Some(newest), state).await {
+            Some(()) => Stop::Ended(End::Done),
+            None => Stop::Unheard,
         }
     }
 
@@ -146,7 +176,8 @@ impl Run {
                 Err(_elapsed) => return Stop::Ended(End::Idle),
                 Ok(Err(error)) => return answer::broken(&error).into(),
                 Ok(Ok(None)) if proven => return Stop::Ended(End::Done),
-                Ok(Ok(None)) => return Stop::Ended(End::Unproven),
+                Ok(Ok(None)) if self.resource.has_bookmarks => return Stop::Ended(End::Unproven),
+                Ok(Ok(None)) => return Stop::Ended(End::Silent),
                 Ok(Ok(Some(line))) => line,
             };
             if let ControlFlow::Break(stop) = self.follow_line(line).await {
@@ -261,8 +292,26 @@ impl Run {
         self.send(WatchItem::State { state, detail }).await
     }
 
-    /// Sends an item; waits while the queue is full. `None` when nobody listens any more.
+    /// Sends an item, or what it makes of folds; waits while the queue is full. `None` when nobody listens any more.
     pub(super) async fn send(&mut self, item: WatchItem) -> Option<()> {
+        let Some(fold) = &mut self.fold else { return self.pass(item).await };
+        if let WatchItem::ListEnded { resource_version, .. } = &item {
+            let version = resource_version.to_string();
+            for name in fold.end_list() {
+                let projected = self.fold.as_ref().and_then(|fold| fold.projected(&name, &version));
+                if let Some(projected) = projected {
+                    self.pass(WatchItem::Listed(Box::new(projected))).await?;
+                }
+            }
+            return self.pass(item).await;
+        }
+        for item in fold.take(item) {
+            self.pass(item).await?;
+        }
+        Some(())
+    }
+
+    async fn pass(&self, item: WatchItem) -> Option<()> {
         self.items.send(Watched { kind: self.kind.clone(), item }).await.ok()
     }
 }

@@ -213,6 +213,7 @@ pub(super) fn text(item: WatchItem) -> String {
             format!("end {resource_version}, {unnamed} unnamed")
         }
         WatchItem::ListDiscarded => "discarded".to_owned(),
+        WatchItem::EventLost(loss) => format!("lost {loss:?}"),
         WatchItem::Alive { resource_version: Some(version) } => format!("alive {version}"),
         WatchItem::Alive { resource_version: None } => "alive".to_owned(),
         WatchItem::State { state, detail } if detail.is_empty() => format!("{state:?}"),

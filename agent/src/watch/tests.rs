@@ -495,3 +495,75 @@ async fn a_list_is_asked_for_while_there_is_always_more_to_read() {
     stream.end_of_list(31).await;
     bench.expect(&["list 31", "listed a@30", "end 31"]).await;
 }
+
+/// A Warning Event about a pod.
+fn event(name: &str, pod: &str, reason: &str, version: u64) -> serde_json::Value {
+    json!({
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": "shop", "resourceVersion": version.to_string()},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": pod},
+        "reason": reason, "message": reason, "type": "Warning",
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_told_as_folds_of_those_about_one_object() {
+    let mut bench = Bench::of(Kind::Event, Settings::default(), 64);
+    bench.asked("/api/v1/events?limit=1&fieldSelector=type%3DWarning").await.page(10, &[], None);
+    let asked = bench.asked("sendInitialEvents=true").await;
+    assert!(asked.path.ends_with("&fieldSelector=type%3DWarning"), "{}", asked.path);
+    let mut stream = asked.stream();
+    for (name, pod, version) in [("a", "web", 5), ("b", "web", 6), ("c", "db", 7)] {
+        stream.object("ADDED", &event(name, pod, name, version)).await;
+    }
+    stream.object("ADDED", &json!({"metadata": {"name": 7}})).await;
+    stream.end_of_list(12).await;
+    let listed = ["Listing", "list 10", "lost Unreadable", "listed pod_db@12", "listed pod_web@12"];
+    bench.expect(&listed).await;
+    bench.expect(&["end 12, 1 unnamed", "Live"]).await;
+    stream.object("MODIFIED", &event("a", "web", "a", 13)).await;
+    stream.object("DELETED", &event("c", "db", "c", 14)).await;
+    stream.object("DELETED", &event("a", "web", "a", 15)).await;
+    bench.expect(&["applied pod_web@13", "deleted pod_db {}", "applied pod_web@15"]).await;
+    // What it has not heard of while it was away is forgotten with the next list.
+    bench.relist.ask();
+    bench.asked("limit=1").await.page(20, &[], None);
+    let mut stream = bench.asked("sendInitialEvents").await.stream();
+    stream.end_of_list(21).await;
+    bench.expect(&["list 20", "end 21"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_without_bookmarks_is_proven_by_a_watch_that_ends_well_and_not_for_ever() {
+    let mut bench = Bench::of(Kind::Event, Settings::default(), 64);
+    let mut silent = bench.listed(10, &[]).await;
+    for round in 0..10 {
+        let (seen, newest) = (10 + round, 11 + round);
+        // Held open: a watch that ends is no silence yet.
+        bench.asked("limit=1").await.page(newest, &[], None);
+        let proof = bench.asked(&format!("resourceVersion={seen}&timeoutSeconds=8")).await.stream();
+        sleep(Duration::from_secs(8)).await;
+        drop(proof);
+        bench.expect(&[&*format!("alive {newest}")]).await;
+        silent = bench.asked(&format!("resourceVersion={newest}&")).await.stream();
+    }
+    bench.asked("limit=1").await.page(50, &[], None);
+    let proof = bench.asked("timeoutSeconds=8").await.stream();
+    sleep(Duration::from_secs(8)).await;
+    drop(proof);
+    bench.asked("limit=1").await.page(51, &[], None);
+    bench.asked("sendInitialEvents").await.stream().end_of_list(51).await;
+    bench.expect(&["list 51", "end 51"]).await;
+    drop(silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_that_was_cut_short_proves_nothing() {
+    let mut bench = Bench::of(Kind::Event, Settings::default(), 64);
+    let silent = bench.listed(10, &[]).await;
+    bench.asked("limit=1").await.page(11, &[], None);
+    drop(bench.asked("resourceVersion=10&timeoutSeconds=8").await.stream());
+    let detail = "neither event nor bookmark although the cluster changed";
+    bench.expect(&[&*format!("Listing: {detail}")]).await;
+    drop(silent);
+}

@@ -19,6 +19,7 @@ pub(super) fn was_in(kind: &Kind, group: &str) -> bool {
         | Kind::ReplicaSet
         | Kind::Ingress
         | Kind::HorizontalPodAutoscaler => group == "extensions",
+        Kind::Event => group == "events.k8s.io",
         Kind::Namespace
         | Kind::Node
         | Kind::StatefulSet
@@ -27,6 +28,10 @@ pub(super) fn was_in(kind: &Kind, group: &str) -> bool {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::ReplicationController
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
         | Kind::PodDisruptionBudget
         | Kind::Other(_) => false,
     }
@@ -37,6 +42,7 @@ pub(super) fn upgrade(kind: &Kind, object: &mut Value) {
     match kind {
         Kind::Ingress => ingress(object),
         Kind::HorizontalPodAutoscaler => autoscaler(object),
+        Kind::Event => event(object),
         Kind::Namespace
         | Kind::Node
         | Kind::Deployment
@@ -48,6 +54,10 @@ pub(super) fn upgrade(kind: &Kind, object: &mut Value) {
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
+        | Kind::ReplicationController
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
         | Kind::PodDisruptionBudget
         | Kind::Other(_) => {}
     }
@@ -67,6 +77,22 @@ fn ingress(object: &mut Value) {
             if let Some(backend) = path.get_mut("backend") {
                 flat_backend(backend);
             }
+        }
+    }
+}
+
+/// `events.k8s.io/v1` has other names for most.
+fn event(object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    for (theirs, ours) in [
+        ("regarding", "involvedObject"),
+        ("note", "message"),
+        ("deprecatedCount", "count"),
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedLastTimestamp", "lastTimestamp"),
+    ] {
+        if let Some(value) = fields.remove(theirs) {
+            fields.entry(ours).or_insert(value);
         }
     }
 }
@@ -208,5 +234,21 @@ mod tests {
             json!({ "metadata": { "annotations": { AUTOSCALER_CONDITIONS: "[" } }, "spec": 7 });
         autoscaler(&mut broken);
         assert_eq!(broken["spec"], 7, "what makes no sense is left to the projection");
+    }
+
+    #[test]
+    fn events_of_either_group_are_read() {
+        let mut event = json!({
+            "regarding": {"kind": "Pod", "name": "web"}, "note": "no", "reason": "Failed",
+            "deprecatedCount": 3, "deprecatedFirstTimestamp": null,
+            "deprecatedLastTimestamp": "2026-01-02T03:04:05Z",
+        });
+        upgrade(&Kind::Event, &mut event);
+        let want = json!({
+            "involvedObject": {"kind": "Pod", "name": "web"}, "message": "no", "reason": "Failed",
+            "count": 3, "firstTimestamp": null, "lastTimestamp": "2026-01-02T03:04:05Z",
+        });
+        assert_eq!(event, want);
+        assert!(was_in(&Kind::Event, "events.k8s.io") && !was_in(&Kind::Pod, "events.k8s.io"));
     }
 }

@@ -288,8 +288,16 @@ async fn tree_shows_objects_with_their_health() {
         created_at: ago(7_300),
         children,
     };
-    let pods =
-        vec![node("pods", "shop-a-1", "owns", vec![]), node("pods", "shop-a-2", "owns", vec![])];
+    let told = TreeNode {
+        health: None,
+        summary: "BackOff, 3 times".into(),
+        ..node("events", "pod_shop-a-1", "warned by", vec![])
+    };
+    let on = node("nodes", "worker-1", "runs on", vec![]);
+    let pods = vec![
+        node("pods", "shop-a-1", "owns", vec![told, on]),
+        node("pods", "shop-a-2", "owns", vec![]),
+    ];
     let sets = vec![
         node("replicasets.apps", "shop-a", "owns", pods),
         node("replicasets.apps", "shop-b", "owns", vec![]),
@@ -302,14 +310,15 @@ async fn tree_shows_objects_with_their_health() {
     let hub = FakeHub { tree, ..hub() }.serve().await;
     run(&hub, "tree shop").await.is(Outcome::Fine).wrote(expect![[r#"
         component:default/shop is Healthy
-        OBJECT                    CLUSTER  STATUS   SUMMARY     AGE  MESSAGE
-        Deployment pay/shop       eu-1     Healthy  3/3 ready  2h1m
-        ├─ ReplicaSet pay/shop-a  eu-1     Healthy  3/3 ready  2h1m
-        │  ├─ Pod pay/shop-a-1    eu-1     Healthy  3/3 ready  2h1m
-        │  └─ Pod pay/shop-a-2    eu-1     Healthy  3/3 ready  2h1m
-        └─ ReplicaSet pay/shop-b  eu-1     Healthy  3/3 ready  2h1m
-        Service pay/shop          eu-1     Healthy  3/3 ready  2h1m
-        └─ → Pod pay/shop-a-1     eu-1     Healthy  3/3 ready  2h1m
+        OBJECT                             CLUSTER  STATUS   SUMMARY                  AGE  MESSAGE
+        Deployment pay/shop                eu-1     Healthy  3/3 ready               2h1m
+        ├─ ReplicaSet pay/shop-a           eu-1     Healthy  3/3 ready               2h1m
+        │  ├─ Pod pay/shop-a-1             eu-1     Healthy  3/3 ready, on worker-1  2h1m
+        │  │  └─ → Event pay/pod_shop-a-1  eu-1     -        BackOff, 3 times        2h1m
+        │  └─ Pod pay/shop-a-2             eu-1     Healthy  3/3 ready               2h1m
+        └─ ReplicaSet pay/shop-b           eu-1     Healthy  3/3 ready               2h1m
+        Service pay/shop                   eu-1     Healthy  3/3 ready               2h1m
+        └─ → Pod pay/shop-a-1              eu-1     Healthy  3/3 ready               2h1m
     "#]]);
 }
 

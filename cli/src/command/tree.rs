@@ -83,15 +83,21 @@ fn rows(node: &TreeNode, indent: &Indent, now_unix_ms: i64, table: &mut Table) {
     // What is named is drawn in full elsewhere, or has nothing below it.
     let edge = if matches!(node.edge.as_str(), "" | "owns") { "" } else { "→ " };
     let health = node.health.clone().unwrap_or_default();
+    // A line for each would say no more, and make the tree twice as long.
+    let (nodes, children): (Vec<_>, Vec<_>) =
+        node.children.iter().partition(|child| child.edge == "runs on");
+    let on = nodes.first().and_then(|it| it.object.as_ref()).map(|it| format!("on {}", it.name));
+    let summary = [Some(node.summary.clone()), on];
+    let summary: Vec<String> = summary.into_iter().flatten().filter(|it| !it.is_empty()).collect();
     table.row([
         Cell::from(format!("{}{edge}{}", indent.own, text::object(&object))),
         Cell::from(&object.cluster),
         Cell::styled(text::status(health.status())),
-        Cell::from(&node.summary),
+        Cell::from(summary.join(", ")),
         Cell::from(text::age(node.created_at.as_ref(), now_unix_ms)),
         Cell::from(&health.message),
     ]);
-    let mut children = node.children.iter().peekable();
+    let mut children = children.into_iter().peekable();
     while let Some(child) = children.next() {
         let (own, rest) =
             if children.peek().is_some() { ("├─ ", "│  ") } else { ("└─ ", "   ") };

@@ -52,9 +52,12 @@ pub(super) fn compare(live: &Live, held: &Held) -> Vec<Found> {
         let entities = members.get(key).unwrap_or(&nothing);
         compare_membership(key, object, entities, held, &mut found);
     }
-    // They have no numbers, and so stand among no entity's workloads.
-    let schedules = live.objects.iter().filter(|(key, _)| *key.kind() == Kind::CronJob);
-    for (key, object) in schedules {
+    // They have no numbers, or are none that a workload of another kind made, and so may stand among no entity's workloads.
+    let others = live
+        .objects
+        .iter()
+        .filter(|(key, _)| matches!(key.kind(), Kind::CronJob | Kind::ReplicationController));
+    for (key, object) in others {
         compare_membership(key, object, &said(key, held), held, &mut found);
     }
     found
@@ -195,7 +198,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// As `printDeployment`, `printStatefulSet`, `printDaemonSet` and `printReplicaSet` of `k8s.io/kubernetes/pkg/printers` read them.
+    /// As `printDeployment`, `printStatefulSet`, `printDaemonSet`, `printReplicaSet` and `printReplicationController` of `k8s.io/kubernetes/pkg/printers` read them.
     fn of(kind: &Kind, object: &LiveObject) -> Self {
         let status = |field: &str| object.number(&format!("/status/{field}")).unwrap_or_default();
         let replicas = object.number("/spec/replicas").unwrap_or(1);
@@ -207,7 +210,7 @@ impl Numbers {
                 available: status("numberAvailable"),
             },
             // kubectl has no UP-TO-DATE for it: all its replicas are of its one template.
-            Kind::ReplicaSet => Self {
+            Kind::ReplicaSet | Kind::ReplicationController => Self {
                 desired: replicas,
                 ready: status("readyReplicas"),
                 updated: status("replicas"),
@@ -223,6 +226,10 @@ impl Numbers {
             | Kind::Pod
             | Kind::Service
             | Kind::Ingress
+            | Kind::Event
+            | Kind::ResourceQuota
+            | Kind::PersistentVolume
+            | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler
             | Kind::PodDisruptionBudget
             | Kind::Other(_) => Self {

@@ -31,7 +31,7 @@ impl Held {
     }
 
     /// Only objects of these kinds. Where namespaces are named: only their objects, and only entities all of whose objects
-    /// they are.
+    /// they are, but for objects of the cluster, such as the volumes of their claims.
     pub(super) fn retain(&mut self, kinds: &BTreeSet<Kind>, namespaces: &[String]) {
         self.objects.retain(|key, _| kinds.contains(key.kind()));
         if namespaces.is_empty() {
@@ -40,8 +40,10 @@ impl Held {
         let is_inside = |key: &ObjectKey| namespaces.iter().any(|it| it == key.namespace());
         let (mut inside, mut outside) = (BTreeSet::new(), BTreeSet::new());
         for (key, object) in &self.objects {
-            let side = if is_inside(key) { &mut inside } else { &mut outside };
-            side.extend(object.entities.iter().cloned());
+            if key.kind().is_namespaced() != Some(false) {
+                let side = if is_inside(key) { &mut inside } else { &mut outside };
+                side.extend(object.entities.iter().cloned());
+            }
         }
         self.objects.retain(|key, _| is_inside(key));
         self.entities.retain(|it| inside.contains(&it.r#ref) && !outside.contains(&it.r#ref));

@@ -6,17 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Request;
 use serde_json::Value;
+use vitals_agent::project::{Unreadable, fit::fit, folds, project};
 use vitals_proto::identity::{ClusterName, KeyParts, ObjectKey};
 use vitals_proto::kind::Kind;
+use vitals_proto::limits::FACTS_BYTES_MAX;
+use vitals_proto::v1::Facts;
 
 use super::Error;
 
 /// Objects on a page.
 const PAGE: usize = 500;
 
-/// One object as the API server has it.
+/// One object as the API server has it; of Events all that are about one object.
 pub(super) struct LiveObject {
     json: Value,
+    /// Where they are Events, those beside the newest.
+    others: Vec<Value>,
 }
 
 /// A cluster.
@@ -34,15 +39,19 @@ impl Live {
         let mut objects = BTreeMap::new();
         for (kind, path) in kinds.iter().flat_map(|kind| paths(kind, namespaces)) {
             for json in list_kind(client, cluster, kind, &path).await? {
-                let object = LiveObject { json };
+                let mut object = LiveObject { json, others: Vec::new() };
+                let fold = if *kind == Kind::Event { object.fold_name() } else { None };
                 let parts = KeyParts {
                     cluster: cluster.clone(),
                     kind: kind.clone(),
                     namespace: object.text("/metadata/namespace"),
-                    name: object.text("/metadata/name"),
+                    name: fold.as_deref().unwrap_or_else(|| object.text("/metadata/name")),
                 };
                 let key = ObjectKey::new(parts)
                     .map_err(|error| unreadable(cluster, kind, error.to_string()))?;
+                if let Some(held) = objects.remove(&key) {
+                    object.join(held);
+                }
                 objects.insert(key, object);
             }
         }
@@ -53,6 +62,9 @@ impl Live {
 /// What to list of a kind: all of it, or what is in these namespaces where some are named.
 fn paths<'a>(kind: &'a Kind, namespaces: &[String]) -> Vec<(&'a Kind, String)> {
     let plural = kind.plural();
+    let selector =
+        kind.field_selector().map(|it| format!("?fieldSelector={}", it.replace('=', "%3D")));
+    let plural = format!("{plural}{}", selector.unwrap_or_default());
     let version = kind.api_version().unwrap_or("v1");
     let root = if version.contains('/') { "apis" } else { "api" };
     if namespaces.is_empty() {
@@ -66,7 +78,7 @@ fn paths<'a>(kind: &'a Kind, namespaces: &[String]) -> Vec<(&'a Kind, String)> {
 impl LiveObject {
     #[cfg(test)]
     pub(super) fn new(json: Value) -> Self {
-        Self { json }
+        Self { json, others: Vec::new() }
     }
 
     #[cfg(test)]
@@ -74,9 +86,35 @@ impl LiveObject {
         *self.json.pointer_mut(pointer).unwrap() = value;
     }
 
-    /// As bytes, for the projection.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        self.json.to_string().into_bytes()
+    /// Its facts, cut as an agent cuts them.
+    pub(super) fn facts(&self, kind: &Kind) -> Result<Facts, Unreadable> {
+        let read = |json: &Value| project(kind, json.to_string().as_bytes());
+        let mut facts = if *kind == Kind::Event {
+            let events = std::iter::once(&self.json).chain(&self.others).map(read);
+            let folds = folds(events.collect::<Result<_, _>>()?);
+            folds.into_iter().next().map(|fold| fold.facts).unwrap_or_default()
+        } else {
+            read(&self.json)?.facts
+        };
+        fit(&mut facts, FACTS_BYTES_MAX);
+        Ok(facts)
+    }
+
+    /// What it is called with the others about one object.
+    pub(super) fn fold_name(&self) -> Option<String> {
+        let event = project(&Kind::Event, self.json.to_string().as_bytes()).ok()?;
+        folds(vec![event]).pop().map(|fold| fold.name)
+    }
+
+    /// Takes others in that are about the same object. The newest stands for all.
+    pub(super) fn join(&mut self, other: Self) {
+        let version = |json: &Self| json.resource_version().parse::<u64>().unwrap_or_default();
+        let Self { mut json, others } = other;
+        if version(&Self { json: json.clone(), others: Vec::new() }) > version(self) {
+            std::mem::swap(&mut self.json, &mut json);
+        }
+        self.others.extend(others);
+        self.others.push(json);
     }
 
     pub(super) fn resource_version(&self) -> &str {
@@ -155,7 +193,8 @@ async fn list_kind(
 async fn page(client: &kube::Client, path: &str, next: &str) -> Result<Value, kube::Error> {
     // A token of the API server is base64: safe in a URL.
     let more = if next.is_empty() { String::new() } else { format!("&continue={next}") };
-    let request = Request::get(format!("{path}?limit={PAGE}{more}"));
+    let joint = if path.contains('?') { '&' } else { '?' };
+    let request = Request::get(format!("{path}{joint}limit={PAGE}{more}"));
     let request = request.body(Vec::new()).map_err(kube::Error::HttpError)?;
     client.request(request).await
 }

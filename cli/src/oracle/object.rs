@@ -3,11 +3,9 @@
 //! A difference in `resourceVersion` alone is none: a change of what no rule reads is not sent.
 
 use serde_json::Value;
-use vitals_agent::project::{fit::fit, project};
 use vitals_hub_core::Time;
 use vitals_hub_core::assess::assess;
 use vitals_proto::identity::ObjectKey;
-use vitals_proto::limits::FACTS_BYTES_MAX;
 use vitals_proto::v1::{Facts, HeldObjectState, ObjectHealth};
 
 use super::held::Held;
@@ -54,11 +52,10 @@ fn compare_one(
             Difference { subject: key.to_string(), aspect: aspect.to_owned(), cluster, hub };
         found.push(Found::new(difference, live.resource_version()));
     };
-    let mut facts = match project(key.kind(), &live.bytes()) {
-        Ok(projected) => projected.facts,
+    let facts = match live.facts(key.kind()) {
+        Ok(facts) => facts,
         Err(error) => return differs("facts", error.to_string(), "facts".to_owned()),
     };
-    fit(&mut facts, FACTS_BYTES_MAX);
     let held_facts = held.facts.clone().unwrap_or_default();
     if facts != held_facts {
         let (cluster, hub) = both_sides(&facts, &held_facts);

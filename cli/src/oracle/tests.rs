@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use vitals_agent::project::project;
 use vitals_hub_core::Time;
 use vitals_hub_core::assess::assess;
 use vitals_proto::identity::{KeyParts, ObjectKey};
@@ -75,8 +74,8 @@ fn held() -> Held {
     let objects = live.objects.iter().map(|(key, object)| HeldObjectState {
         object: Some(key.to_ref()),
         resource_version: "6".to_owned(),
-        facts: Some(project(key.kind(), &object.bytes()).unwrap().facts),
-        health: Some(assess(&project(key.kind(), &object.bytes()).unwrap().facts, NOW).to_health()),
+        facts: Some(object.facts(key.kind()).unwrap()),
+        health: Some(assess(&object.facts(key.kind()).unwrap(), NOW).to_health()),
         entities: vec![entity.clone()],
         ..HeldObjectState::default()
     });
@@ -215,7 +214,7 @@ fn each_thing_that_is_wrong_is_found() {
                 let deployment = key(Kind::Deployment, "shop");
                 let object = live.objects.get_mut(&deployment).unwrap();
                 object.set("/status/updatedReplicas", json!(0));
-                let facts = project(&Kind::Deployment, &object.bytes()).unwrap().facts;
+                let facts = object.facts(&Kind::Deployment).unwrap();
                 held.entities[0].clusters[0].workloads[0].updated = 0;
                 change(held, Kind::Deployment, "shop", |it| {
                     it.health = Some(assess(&facts, NOW).to_health());
@@ -300,4 +299,44 @@ async fn a_difference_stands_while_its_object_does_not_change() {
     let first = standing(&BTreeMap::new(), vec![Found::new(other, "1")], true);
     let next = standing(&first, round(&[("b", "1")]), false);
     assert_eq!(next.len(), 1);
+}
+
+#[test]
+fn what_has_no_namespace_takes_no_entity_out_of_one() {
+    let volume = key(Kind::PersistentVolume, "pv-1");
+    let kinds = Kind::KNOWN.into();
+    for (other, is_kept) in [(volume, true), (key(Kind::Pod, "x"), false)] {
+        let mut held = held();
+        let elsewhere = KeyParts {
+            cluster: other.cluster().clone(),
+            kind: other.kind().clone(),
+            namespace: if is_kept { "" } else { "elsewhere" },
+            name: other.name(),
+        };
+        let entities = vec!["workload:pay/shop".to_owned()];
+        let object = HeldObjectState { entities, ..HeldObjectState::default() };
+        held.objects.insert(ObjectKey::new(elsewhere).unwrap(), object);
+        held.retain(&kinds, &["pay".to_owned()]);
+        assert_eq!((held.entities.len(), held.objects.len()), (usize::from(is_kept), 3));
+    }
+}
+
+#[test]
+fn events_about_one_object_are_one() {
+    let event = |name: &str, version: u32, count: u32| {
+        LiveObject::new(json!({
+            "metadata": {"namespace": "pay", "name": name, "resourceVersion": version.to_string()},
+            "involvedObject": {"kind": "Pod", "namespace": "pay", "name": "shop-a-1"},
+            "reason": "BackOff", "count": count,
+        }))
+    };
+    for (first, second) in [((3, 1), (5, 2)), ((5, 1), (3, 2))] {
+        let mut both = event("a", first.0, first.1);
+        assert_eq!(both.fold_name().as_deref(), Some("pod_shop-a-1"));
+        both.join(event("b", second.0, second.1));
+        assert_eq!(both.resource_version(), "5");
+        let facts = both.facts(&Kind::Event).unwrap();
+        let Some(vitals_proto::v1::facts::Kind::Event(facts)) = facts.kind else { panic!() };
+        assert_eq!((facts.reasons.len(), facts.reasons[0].count), (1, 3));
+    }
 }

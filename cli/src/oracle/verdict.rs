@@ -6,12 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use vitals_agent::project::{fit::fit, project};
 use vitals_hub_core::Time;
 use vitals_hub_core::assess::assess;
 use vitals_proto::identity::ObjectKey;
 use vitals_proto::kind::Kind;
-use vitals_proto::limits::FACTS_BYTES_MAX;
 use vitals_proto::v1::{ClusterVerdict, Entity, FreshnessState, HealthStatus};
 
 use super::held::Held;
@@ -91,8 +89,7 @@ fn compare_one(
 }
 
 fn status(member: &Member<'_>, now: Time) -> Option<HealthStatus> {
-    let mut facts = project(member.key.kind(), &member.object.bytes()).ok()?.facts;
-    fit(&mut facts, FACTS_BYTES_MAX);
+    let facts = member.object.facts(member.key.kind()).ok()?;
     Some(assess(&facts, now).status)
 }
 

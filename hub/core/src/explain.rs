@@ -68,7 +68,9 @@ impl Picture {
             Rule::Selector => joined("selects", "under"),
             Rule::ScaleTarget => joined("scales", "under"),
             Rule::Backend => joined("routes to", "and so to"),
-            Rule::Volume => joined("is mounted by", "under"),
+            Rule::Event => joined("is about", "and so about"),
+            Rule::Endpoints => joined("holds endpoints of", "and so of"),
+            Rule::Volume => joined("holds data of", "and so of"),
             Rule::LabelSelector
             | Rule::KubernetesId
             | Rule::VitalsEntity
@@ -103,6 +105,8 @@ impl Picture {
                 format!("{marks}, and scales nothing that belongs to one")
             }
             Kind::Ingress => format!("{marks}, and routes to nothing that belongs to one"),
+            Kind::EndpointSlice => format!("{marks}, and is of no Service that belongs to one"),
+            Kind::PersistentVolume => format!("{marks}, and no claim that belongs to one has it"),
             Kind::PersistentVolumeClaim => {
                 format!("{marks}, and no pod that belongs to one mounts it")
             }
@@ -114,9 +118,12 @@ impl Picture {
             | Kind::StatefulSet
             | Kind::DaemonSet
             | Kind::CronJob
-            | Kind::ReplicaSet => {
+            | Kind::ReplicaSet
+            | Kind::ReplicationController => {
                 format!("{marks}, and its name cannot be part of a reference")
             }
+            Kind::Event => format!("{marks}, and is about nothing that belongs to one"),
+            Kind::ResourceQuota => format!("{marks}; it is of its namespace"),
             Kind::Node | Kind::Namespace | Kind::Other(_) => marks.to_owned(),
         }
     }

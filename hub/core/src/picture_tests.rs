@@ -32,10 +32,11 @@ const LABELS: [&str; 8] = [
 ];
 
 /// A small world, in which names, UIDs and labels meet often, also as they never should.
+#[expect(clippy::too_many_lines, reason = "an arm for each kind")]
 fn object() -> impl Strategy<Value = TestObject> {
     let one_of = |all: &'static [&'static str]| proptest::sample::select(all);
     (
-        (0..11_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
+        (0..17_u8, one_of(&["c1", "c2"]), one_of(&["n/a", "n/b", "m/a"])),
         (
             one_of(&UIDS),
             proptest::collection::vec(one_of(&UIDS), 0..=2),
@@ -55,7 +56,9 @@ fn object() -> impl Strategy<Value = TestObject> {
                 }),
                 2 => testing::stateful_set(cluster, name, pods),
                 3 => {
-                    let pod = testing::pod(cluster, name);
+                    let nodes = ["", "x", "y", "none"];
+                    let pod =
+                        testing::pod(cluster, name).on(nodes[usize::try_from(available).unwrap()]);
                     match state {
                         0 => pod.crashing(),
                         1 => pod.phase("Failed"),
@@ -82,8 +85,21 @@ fn object() -> impl Strategy<Value = TestObject> {
                     let of = |number: i32| services[usize::try_from(number).unwrap() % 3];
                     testing::ingress(cluster, name, &[of(available), of(i32::from(state))])
                 }
-                _ => testing::service(cluster, name, pods),
+                10 => testing::service(cluster, name, pods),
+                16 => testing::node(cluster, if state < 3 { "x" } else { "y" }),
+                15 => {
+                    let [namespace, of] = if state < 3 { ["n", "n"] } else { ["m", ""] };
+                    let kind = ["Pod", "Deployment", "Namespace"][usize::from(state % 3)];
+                    testing::events(cluster, namespace, ["", kind, of, "a"])
+                }
+                14 => testing::replication_controller(cluster, name, pods, available.min(2)),
+                13 => testing::quota(cluster, name),
+                12 => testing::volume(cluster, if state < 3 { "pv-a" } else { "pv-b" }, "Failed"),
+                _ => testing::endpoint_slice(cluster, name, "a", &["a", "b"]),
             };
+            // That of a slice names its Service.
+            let own =
+                if kind == 11 && available < 3 { "kubernetes.io/service-name=a" } else { own };
             let object = if kind == 3 && available > 1 {
                 object.mounting(&[if available == 2 { "a" } else { "b" }, "none"])
             } else {
@@ -222,7 +238,7 @@ fn explained(bench: &Bench, world: &World) -> Vec<(String, Option<v1::ExplainObj
 
 fn trees(bench: &Bench) -> Vec<Vec<v1::TreeNode>> {
     let entities = bench.picture.entities().map(|(entity, _)| entity.clone());
-    entities.filter_map(|entity| Some(bench.picture.tree(&entity)?.roots)).collect()
+    entities.filter_map(|entity| Some(bench.picture.tree(&bench.store, &entity)?.roots)).collect()
 }
 
 proptest! {

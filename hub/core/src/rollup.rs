@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 
 use vitals_proto::{
     identity::ClusterName,
+    kind::Kind,
     v1::{self, FreshnessState, HealthStatus, Severity},
 };
 
@@ -59,7 +60,7 @@ pub(crate) fn roll_up(
     let freshness = freshness.unwrap_or(&never);
     let live = judge(scene, cluster, &tally);
     let verdict = match stale_reason(freshness, &tally.kinds_that_matter) {
-        None => fresh(live, freshness),
+        None => fresh(live, freshness, cluster),
         Some(reason) => stale(&live, freshness, cluster, reason),
     };
     // There are as many of these as entities, most of one workload: spare room would be most of what they take.
@@ -126,10 +127,7 @@ fn severity(graph: &Graph, tally: &Tally, worst: &Finding) -> Severity {
 }
 
 /// Why what is known of this cluster does not count as known now; `None` where it does.
-fn stale_reason(
-    freshness: &ClusterFreshness,
-    kinds: &BTreeSet<vitals_proto::kind::Kind>,
-) -> Option<Reason> {
+fn stale_reason(freshness: &ClusterFreshness, kinds: &BTreeSet<Kind>) -> Option<Reason> {
     match freshness.state {
         FreshnessState::Unverified | FreshnessState::Unspecified => Some(Reason::Unverified),
         FreshnessState::ApiServerUnreachable => Some(Reason::ApiServerUnreachable),
@@ -143,8 +141,15 @@ fn stale_reason(
     }
 }
 
-fn fresh(live: v1::Verdict, freshness: &ClusterFreshness) -> v1::Verdict {
+fn fresh(
+    mut live: v1::Verdict,
+    freshness: &ClusterFreshness,
+    cluster: &ClusterName,
+) -> v1::Verdict {
     let blind_elsewhere = freshness.state == FreshnessState::BlindSpot;
+    let unseen = freshness.unseen.iter().filter(|kind| may_explain(kind, &live));
+    let unseen: Vec<_> = unseen.map(|kind| format!("{kind} are not seen in {cluster}")).collect();
+    live.evidence.extend(unseen.into_iter().map(|it| format!("{it}: a cause may be missing")));
     let mut verdict = v1::Verdict {
         freshness: Some(v1::Freshness {
             state: FreshnessState::Fresh.into(),
@@ -156,6 +161,34 @@ fn fresh(live: v1::Verdict, freshness: &ClusterFreshness) -> v1::Verdict {
     };
     verdict.dimensions.push(dimension("freshness", HealthStatus::Healthy, Reason::None));
     verdict
+}
+
+/// Objects of a kind could say more of why something is bad, though they decide no verdict.
+fn may_explain(kind: &Kind, verdict: &v1::Verdict) -> bool {
+    let is_for = |reasons: &[Reason]| reasons.iter().any(|it| it.code() == verdict.reason);
+    match kind {
+        Kind::Event => verdict.status() != HealthStatus::Healthy,
+        Kind::ResourceQuota => is_for(&[Reason::ReplicaFailure, Reason::ReplicasUnavailable]),
+        Kind::PersistentVolume | Kind::PersistentVolumeClaim => {
+            is_for(&[Reason::Unschedulable, Reason::ClaimPending, Reason::ClaimLost])
+        }
+        Kind::Namespace
+        | Kind::Node
+        | Kind::Deployment
+        | Kind::StatefulSet
+        | Kind::DaemonSet
+        | Kind::CronJob
+        | Kind::ReplicaSet
+        | Kind::ReplicationController
+        | Kind::Job
+        | Kind::Pod
+        | Kind::Service
+        | Kind::EndpointSlice
+        | Kind::Ingress
+        | Kind::HorizontalPodAutoscaler
+        | Kind::PodDisruptionBudget
+        | Kind::Other(_) => false,
+    }
 }
 
 fn stale(

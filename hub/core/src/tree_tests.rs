@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::picture::testing::{
-    Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, ingress, job, pod,
-    replica_set, service, stateful_set,
+    Bench, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice, events,
+    ingress, job, namespace, node, pod, quota, replica_set, service, stateful_set, volume,
 };
 
 /// One line for each node.
@@ -46,10 +46,10 @@ const WHOLE: [&str; 6] = [
 fn of_an_entity() {
     let objects = shop();
     let bench = Bench::of(&objects);
-    let tree = bench.picture.tree(&"workload:pay/shop".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
     assert_eq!(tree.entity, Some(bench.entity("workload:pay/shop")));
     assert_eq!(drawn(&tree.roots, 0), WHOLE);
-    assert_eq!(bench.picture.tree(&"workload:pay/none".parse().unwrap()), None);
+    assert_eq!(bench.picture.tree(&bench.store, &"workload:pay/none".parse().unwrap()), None);
 }
 
 #[test]
@@ -57,10 +57,10 @@ fn around_an_object() {
     let objects = shop();
     let bench = Bench::of(&objects);
     for object in &objects[..4] {
-        let tree = bench.picture.tree_around(&object.key).unwrap();
+        let tree = bench.picture.tree_around(&bench.store, &object.key).unwrap();
         assert_eq!(drawn(&tree.roots, 0), WHOLE, "{object:?}");
     }
-    assert_eq!(bench.picture.tree_around(&pod("eu-1", "pay/none").key), None);
+    assert_eq!(bench.picture.tree_around(&bench.store, &pod("eu-1", "pay/none").key), None);
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn owners_that_come_round_are_drawn_once() {
     let other = replica_set("eu-1", "pay/b", "").under(&round);
     let round = round.under(&other);
     let bench = Bench::of(&[round.clone(), other]);
-    let tree = bench.picture.tree_around(&round.key).unwrap();
+    let tree = bench.picture.tree_around(&bench.store, &round.key).unwrap();
     assert_eq!(drawn(&tree.roots, 0).len(), 3);
-    assert!(bench.picture.tree(&"workload:pay/a".parse().unwrap()).is_some());
+    assert!(bench.picture.tree(&bench.store, &"workload:pay/a".parse().unwrap()).is_some());
 }
 
 #[test]
@@ -90,11 +90,11 @@ fn owners_without_end_are_cut() {
         owner = next;
     }
     bench.settle();
-    let tree = bench.picture.tree_around(&top.key).unwrap();
+    let tree = bench.picture.tree_around(&bench.store, &top.key).unwrap();
     assert_eq!((tree.roots.len(), depth(&tree.roots)), (1, LEVELS_MAX));
-    let tree = bench.picture.tree(&"workload:pay/top".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/top".parse().unwrap()).unwrap();
     assert_eq!(depth(&tree.roots), LEVELS_MAX);
-    assert!(bench.picture.tree_around(&owner.key).is_some());
+    assert!(bench.picture.tree_around(&bench.store, &owner.key).is_some());
 }
 
 #[test]
@@ -105,6 +105,7 @@ fn what_stands_beside_points_to_what_it_is_for() {
         db,
         pod,
         claim("eu-1", "pay/data-db-0", "Bound"),
+        volume("eu-1", "pv-data-db-0", "Bound"),
         service("eu-1", "pay/db", "app=db"),
         ingress("eu-1", "pay/db", &["db", "none"]),
         autoscaler("eu-1", "pay/db", "StatefulSet", "db"),
@@ -116,6 +117,8 @@ fn what_stands_beside_points_to_what_it_is_for() {
         " ingresses.networking.k8s.io db []",
         " routes to services db [1 ready]",
         " persistentvolumeclaims data-db-0 []",
+        " is bound to persistentvolumes pv-data-db-0 []",
+        " persistentvolumes pv-data-db-0 []",
         " poddisruptionbudgets.policy db []",
         " selects statefulsets.apps db [1/1 ready]",
         " services db [1 ready]",
@@ -125,10 +128,17 @@ fn what_stands_beside_points_to_what_it_is_for() {
         "  mounts persistentvolumeclaims data-db-0 []",
     ];
     let bench = Bench::of(&objects);
-    let tree = bench.picture.tree(&"workload:pay/db".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/db".parse().unwrap()).unwrap();
     assert_eq!(drawn(&tree.roots, 0), want);
-    let tree = bench.picture.tree_around(&objects[1].key).unwrap();
-    assert_eq!(drawn(&tree.roots, 0), want);
+    for object in &objects[..4] {
+        let tree = bench.picture.tree_around(&bench.store, &object.key).unwrap();
+        assert_eq!(drawn(&tree.roots, 0), want, "{object:?}");
+    }
+    let alone = Bench::of(&objects[2..4]);
+    for object in &objects[2..4] {
+        let tree = alone.picture.tree_around(&alone.store, &object.key).unwrap();
+        assert_eq!(drawn(&tree.roots, 0), want[4..7], "{object:?}");
+    }
 }
 
 #[test]
@@ -137,8 +147,118 @@ fn runs_hang_under_their_schedule() {
     let run = job("eu-1", "pay/nightly-1", "").under(&nightly);
     let pod = pod("eu-1", "pay/p").under(&run);
     let bench = Bench::of(&[nightly, run, pod]);
-    let tree = bench.picture.tree(&"workload:pay/nightly".parse().unwrap()).unwrap();
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/nightly".parse().unwrap()).unwrap();
     let want =
         [" cronjobs.batch nightly []", " owns jobs.batch nightly-1 []", "  owns pods p [ready]"];
     assert_eq!(drawn(&tree.roots, 0), want);
+}
+
+#[test]
+fn the_way_of_traffic_ends_at_pods() {
+    let shop = deployment("eu-1", "pay/shop", "app=shop");
+    let [one, two] = ["one", "two"]
+        .map(|name| pod("eu-1", &format!("pay/{name}")).labelled("app=shop").under(&shop));
+    let web = service("eu-1", "pay/web", "app=shop");
+    let slice = endpoint_slice("eu-1", "pay/web-x", "web", &["two", "one", "gone"]).under(&web);
+    let by_hand = endpoint_slice("eu-1", "pay/web-y", "web", &["one"]);
+    let objects = [shop, one, two, web, slice, by_hand, ingress("eu-1", "pay/in", &["web"])];
+    let bench = Bench::of(&objects);
+    let want = [
+        " deployments.apps shop [3/3 ready]",
+        " owns pods one [ready]",
+        " owns pods two [ready]",
+        " endpointslices.discovery.k8s.io web-y [1/1 ready]",
+        " routes to pods one [ready]",
+        " serves services web [2 ready]",
+        " ingresses.networking.k8s.io in []",
+        " routes to services web [2 ready]",
+        " services web [2 ready]",
+        " selects deployments.apps shop [3/3 ready]",
+        " owns endpointslices.discovery.k8s.io web-x [3/3 ready]",
+        "  routes to pods one [ready]",
+        "  routes to pods two [ready]",
+    ];
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+    let tree = bench.picture.tree_around(&bench.store, &objects[1].key).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+    let tree = bench.picture.tree_around(&bench.store, &objects[4].key).unwrap();
+    let of_service = [&want[3..5], &[" serves services web [2 ready]"], &want[6..]].concat();
+    assert_eq!(drawn(&tree.roots, 0), of_service, "around the top of what was asked for");
+}
+
+#[test]
+fn a_quota_and_its_namespace_point_to_each_other() {
+    let objects = [namespace("eu-1", "pay"), quota("eu-1", "pay/compute"), quota("eu-1", "x/y")];
+    let bench = Bench::of(&objects);
+    let around = |object: &TestObject| {
+        let tree = bench.picture.tree_around(&bench.store, &object.key).unwrap();
+        drawn(&tree.roots, 0)
+    };
+    assert_eq!(
+        around(&objects[0]),
+        [" namespaces pay []", " is limited by resourcequotas compute []"]
+    );
+    assert_eq!(around(&objects[1]), [" resourcequotas compute []", " limits namespaces pay []"]);
+    assert_eq!(around(&objects[2]), [" resourcequotas y []"]);
+}
+
+#[test]
+fn events_hang_on_what_they_are_about() {
+    let shop = deployment("eu-1", "pay/shop", "app=shop");
+    let one = pod("eu-1", "pay/one").under(&shop);
+    let told = events("eu-1", "pay", ["v1", "Pod", "pay", "one"]);
+    let objects = [shop, one, told, events("eu-1", "pay", ["v1", "Widget", "pay", "one"])];
+    let bench = Bench::of(&objects);
+    let want = [
+        " deployments.apps shop [3/3 ready]",
+        " owns pods one [ready]",
+        "  warned by events pod_one [BackOff, 3 times]",
+    ];
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
+    assert_eq!(drawn(&tree.roots, 0), want);
+    assert_eq!(tree.roots[0].children[0].children[0].health, None);
+    for (of, want) in [
+        (&objects[0], want.to_vec()),
+        (&objects[1], want.to_vec()),
+        (&objects[2], vec![" events pod_one [BackOff, 3 times]", " is about pods one [ready]"]),
+        (&objects[3], vec![" events widget_one [BackOff, 3 times]"]),
+    ] {
+        let tree = bench.picture.tree_around(&bench.store, &of.key).unwrap();
+        assert_eq!(drawn(&tree.roots, 0), want, "{of:?}");
+    }
+}
+
+#[test]
+fn pods_lead_to_their_nodes_and_back() {
+    let shop = deployment("eu-1", "pay/shop", "app=shop");
+    let pod = |name: &str| pod("eu-1", &format!("pay/{name}")).under(&shop);
+    let (one, two) = (pod("one").on("n1"), pod("two").on("gone"));
+    let n1 = node("eu-1", "n1");
+    let mut bench =
+        Bench::of(&[shop.clone(), one.clone(), two.clone(), n1.clone(), node("eu-2", "n1")]);
+    let tree = bench.picture.tree(&bench.store, &"workload:pay/shop".parse().unwrap()).unwrap();
+    assert_eq!(
+        drawn(&tree.roots, 0),
+        [
+            " deployments.apps shop [3/3 ready]",
+            " owns pods one [ready]",
+            "  runs on nodes n1 []",
+            " owns pods two [ready]",
+        ]
+    );
+    let on = |bench: &Bench| {
+        let tree = bench.picture.tree_around(&bench.store, &n1.key).unwrap();
+        drawn(&tree.roots, 0)
+    };
+    assert_eq!(on(&bench), [" nodes n1 []", " runs pods one [ready]"]);
+    bench.put(&two.on("n1"));
+    bench.put(&one.clone().on(""));
+    assert_eq!(on(&bench), [" nodes n1 []", " runs pods two [ready]"]);
+    bench.put(&one);
+    for object in [&one, &pod("two")] {
+        bench.remove(&object.key, None);
+    }
+    assert_eq!(on(&bench), [" nodes n1 []"]);
+    assert_eq!(bench.picture.graph.nodes_named(), 0, "nothing is left of what is named no more");
 }

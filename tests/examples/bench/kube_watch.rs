@@ -17,11 +17,21 @@ struct ListMetadata {
     resource_version: String,
 }
 
-/// The path of all objects of a kind.
+/// The path of all objects of a kind that an agent watches.
 pub(crate) fn path(kind: &Kind) -> String {
     let version = kind.api_version().expect("only kinds that are known are watched");
     let root = if version.contains('/') { "apis" } else { "api" };
-    format!("/{root}/{version}/{}", kind.plural())
+    let path = format!("/{root}/{version}/{}", kind.plural());
+    match kind.field_selector() {
+        Some(selector) => format!("{path}?fieldSelector={}", selector.replace('=', "%3D")),
+        None => path,
+    }
+}
+
+/// A path, which may have a query, with more of it.
+fn with(path: &str, query: &str) -> String {
+    let joint = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{joint}{query}")
 }
 
 /// Watches what changes from now on. Each item is the JSON of a watch event.
@@ -34,7 +44,7 @@ pub(crate) async fn open(
 
 /// The version of the newest of what is there.
 pub(crate) async fn now(client: &Client, path: &str) -> Result<String> {
-    let request = http::Request::get(format!("{path}?limit=1")).body(Vec::new())?;
+    let request = http::Request::get(with(path, "limit=1")).body(Vec::new())?;
     let list: List = client.request(request).await.context("list before the watch")?;
     Ok(list.metadata.resource_version)
 }
@@ -46,7 +56,7 @@ pub(crate) async fn open_from(
     from: &str,
 ) -> Result<impl Stream<Item = std::io::Result<String>> + use<>> {
     let query = format!("watch=1&timeoutSeconds=3600&resourceVersion={from}");
-    let request = http::Request::get(format!("{path}?{query}")).body(Vec::new())?;
+    let request = http::Request::get(with(path, &query)).body(Vec::new())?;
     Ok(client.request_stream(request).await.context("open a watch")?.lines())
 }
 
@@ -54,7 +64,7 @@ pub(crate) async fn open_from(
 pub(crate) async fn list(client: &Client, path: &str) -> Result<usize> {
     let query =
         "watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
-    let request = http::Request::get(format!("{path}?{query}")).body(Vec::new())?;
+    let request = http::Request::get(with(path, query)).body(Vec::new())?;
     let mut lines = client.request_stream(request).await.context("stream a list")?.lines();
     let mut count = 0;
     while let Some(line) = lines.next().await {

@@ -11,7 +11,7 @@ use async_nats::jetstream::{
 use futures::StreamExt as _;
 use kube::Client;
 use prost::Message as _;
-use vitals_agent::project::{fit::fit, project};
+use vitals_agent::project::{fit::fit, folds, project};
 use vitals_hub::streams::{StreamArgs, Streams};
 use vitals_proto::digest::{Digest, Place, Sums};
 use vitals_proto::identity::{ClusterName, KeyParts, ObjectKey};
@@ -109,10 +109,17 @@ impl Mirror {
                 Some(version) => format!("/apis/{version}"),
                 None => continue,
             };
-            let request = http::Request::get(format!("{api}/{resource}")).body(Vec::new())?;
+            let selector = kind.field_selector().unwrap_or_default();
+            let path = format!("{api}/{resource}?fieldSelector={}", selector.replace('=', "%3D"));
+            let request = http::Request::get(path).body(Vec::new())?;
             let list: serde_json::Value = self.kubernetes.request(request).await?;
-            for object in list["items"].as_array().context("a list has items")? {
-                let projected = project(kind, object.to_string().as_bytes())?;
+            let objects = list["items"].as_array().context("a list has items")?.iter();
+            let objects = objects.map(|object| project(kind, object.to_string().as_bytes()));
+            let mut objects = objects.collect::<Result<Vec<_>, _>>()?;
+            if *kind == Kind::Event {
+                objects = folds(objects);
+            }
+            for projected in objects {
                 let (namespace, name) = (&*projected.namespace, &*projected.name);
                 let (cluster, kind) = (self.cluster.clone(), kind.clone());
                 let key = ObjectKey::new(KeyParts { cluster, kind, namespace, name })?;

@@ -14,15 +14,21 @@ mod custom;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+pub(crate) mod endpoint_slice;
+mod event;
 pub(crate) mod horizontal_pod_autoscaler;
 mod ingress;
 mod job;
 mod namespace;
 mod node;
+mod persistent_volume;
 mod persistent_volume_claim;
 pub(crate) mod pod;
 pub(crate) mod pod_disruption_budget;
+mod quantity;
 mod replica_set;
+mod replication_controller;
+mod resource_quota;
 mod service;
 mod stateful_set;
 
@@ -122,6 +128,7 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
     match &facts.kind {
         Some(Facts::Deployment(it)) => deployment::assess(it, generation),
         Some(Facts::ReplicaSet(it)) => replica_set::assess(it, generation),
+        Some(Facts::ReplicationController(it)) => replication_controller::assess(it, generation),
         Some(Facts::StatefulSet(it)) => stateful_set::assess(it, generation),
         Some(Facts::DaemonSet(it)) => daemon_set::assess(it, generation),
         Some(Facts::Pod(it)) => match first_cut(facts, &pod::READS) {
@@ -137,8 +144,15 @@ pub fn assess(facts: &v1::Facts, now: Time) -> Assessment {
             horizontal_pod_autoscaler::assess(it, generation)
         }
         Some(Facts::PersistentVolumeClaim(it)) => persistent_volume_claim::assess(it),
+        Some(Facts::PersistentVolume(it)) => persistent_volume::assess(it),
+        Some(Facts::Event(it)) => event::assess(it),
+        Some(Facts::ResourceQuota(it)) => resource_quota::assess(it),
         Some(Facts::PodDisruptionBudget(it)) => pod_disruption_budget::assess(it, generation),
         Some(Facts::Ingress(it)) => ingress::assess(it),
+        Some(Facts::EndpointSlice(it)) => match first_cut(facts, &endpoint_slice::READS) {
+            Some(cut) => truncated(cut),
+            None => endpoint_slice::assess(it),
+        },
         None => Assessment::unknown(
             Reason::KindNotJudged,
             "this hub has no rule for the kind of this object",

@@ -112,6 +112,12 @@ reasons! {
     ClaimLost,
     /// A claim is in a phase that is not known.
     ClaimPhaseUnknown,
+    /// A volume could not be given back.
+    VolumeFailed,
+    /// A volume is not ready to be bound yet.
+    VolumePending,
+    /// A volume is in a phase that is not known.
+    VolumePhaseUnknown,
     /// A disruption budget cannot be reckoned.
     BudgetFailed,
     /// A disruption budget has not been reckoned yet.
@@ -188,6 +194,7 @@ impl Reason {
             | Self::NotUnderstood
             | Self::PodPhaseUnknown
             | Self::ClaimPhaseUnknown
+            | Self::VolumePhaseUnknown
             | Self::BackoffLimitExceeded
             | Self::DeadlineExceeded
             | Self::JobFailed
@@ -209,11 +216,13 @@ impl Reason {
             | Self::AutoscalingFailed
             | Self::AutoscalingLimited
             | Self::BudgetFailed
+            | Self::VolumeFailed
             | Self::DisruptionBlocked => 7,
             Self::LoadBalancerPending
             | Self::NamespaceTerminating
             | Self::PendingDeletion
             | Self::ClaimPending
+            | Self::VolumePending
             | Self::JobRunning
             | Self::JobSuspended
             | Self::NotRunYet

@@ -1,45 +1,67 @@
 //! ReplicaSets, as Argo CD's `health_replicaset.go`.
 
-use vitals_proto::v1::ReplicaSetFacts;
+use vitals_proto::v1::{Condition, ReplicaSetFacts};
 
 use super::{Assessment, Reason, condition, stale_generation};
 
 pub(super) fn assess(facts: &ReplicaSetFacts, generation: i64) -> Assessment {
     let ReplicaSetFacts { desired, replicas, fully_labeled, ready, available, .. } = *facts;
-    let refused = condition::find(&facts.conditions, "ReplicaFailure")
-        .filter(|condition| condition.status == "True");
-    let settled = facts.observed_generation >= generation
-        && refused.is_none()
-        && replicas == desired
-        && [fully_labeled, ready, available].into_iter().all(|count| count >= desired);
-    if let Some(stale) = stale_generation(facts.observed_generation, generation) {
-        return stale;
+    Replicas { desired, replicas, fully_labeled, ready, available }.assess(
+        &facts.conditions,
+        facts.observed_generation,
+        generation,
+    )
+}
+
+/// Of a ReplicaSet or a ReplicationController.
+pub(super) struct Replicas {
+    pub(super) desired: i32,
+    pub(super) replicas: i32,
+    pub(super) fully_labeled: i32,
+    pub(super) ready: i32,
+    pub(super) available: i32,
+}
+
+impl Replicas {
+    pub(super) fn assess(
+        &self,
+        conditions: &[Condition],
+        observed_generation: i64,
+        generation: i64,
+    ) -> Assessment {
+        let Self { desired, replicas, fully_labeled, ready, available } = *self;
+        let refused = condition::find(conditions, "ReplicaFailure")
+            .filter(|condition| condition.status == "True");
+        let settled = observed_generation >= generation
+            && refused.is_none()
+            && replicas == desired
+            && [fully_labeled, ready, available].into_iter().all(|count| count >= desired);
+        if let Some(stale) = stale_generation(observed_generation, generation) {
+            return stale;
+        }
+        let verdict = if let Some(refused) = refused {
+            Assessment::degraded(
+                Reason::ReplicaFailure,
+                format!("new pods are refused: {}", condition::words(refused)),
+            )
+        } else if available < desired {
+            Assessment::progressing(
+                Reason::ReplicasUnavailable,
+                format!("{available} of {desired} replicas are available"),
+            )
+        } else if desired == 0 {
+            Assessment::healthy("scaled to 0")
+        } else {
+            Assessment::healthy(format!("{available} of {desired} replicas are available"))
+        };
+        verdict.settled_if(settled)
     }
-    let verdict = if let Some(refused) = refused {
-        Assessment::degraded(
-            Reason::ReplicaFailure,
-            format!("new pods are refused: {}", condition::words(refused)),
-        )
-    } else if available < desired {
-        Assessment::progressing(
-            Reason::ReplicasUnavailable,
-            format!("{available} of {desired} replicas are available"),
-        )
-    } else if desired == 0 {
-        Assessment::healthy("scaled to 0")
-    } else {
-        Assessment::healthy(format!("{available} of {desired} replicas are available"))
-    };
-    verdict.settled_if(settled)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vitals_proto::v1::{
-        Condition,
-        HealthStatus::{Degraded, Healthy, Progressing},
-    };
+    use vitals_proto::v1::HealthStatus::{Degraded, Healthy, Progressing};
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table, some lines a case")]

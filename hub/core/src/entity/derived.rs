@@ -1,7 +1,7 @@
 //! Entities derived from workloads that nothing claims: `workload:<namespace>/<name>`.
 //!
 //! Over clusters they are one where namespace, name and kind agree. Of several kinds under one name the first in the order
-//! Deployment, StatefulSet, DaemonSet, ReplicaSet, CronJob has the plain name; the others add theirs: `shop_statefulset`. Where
+//! Deployment, StatefulSet, DaemonSet, ReplicaSet, CronJob, ReplicationController has the plain name; the others add theirs: `shop_statefulset`. Where
 //! clusters are kept apart the cluster is added first: `shop_eu-1`. No name of Kubernetes holds `_`, so these stand for
 //! nothing else.
 
@@ -50,11 +50,16 @@ fn rank(kind: &Kind) -> Option<u8> {
         Kind::DaemonSet => Some(2),
         Kind::ReplicaSet => Some(3),
         Kind::CronJob => Some(4),
+        Kind::ReplicationController => Some(5),
         Kind::Job
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::Event
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::PodDisruptionBudget
         | Kind::Node

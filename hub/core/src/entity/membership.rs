@@ -314,12 +314,16 @@ fn sources(graph: &Graph, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
 fn is_derivable(object: &Object) -> bool {
     match object.key.kind() {
         Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::CronJob => true,
-        Kind::ReplicaSet => object.controller().is_none(),
+        Kind::ReplicaSet | Kind::ReplicationController => object.controller().is_none(),
         Kind::Job
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::Event
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::PodDisruptionBudget
         | Kind::Node

@@ -45,6 +45,8 @@ pub(crate) enum Rule {
     Selector,
     ScaleTarget,
     Backend,
+    Endpoints,
+    Event,
     Volume,
     Derived,
 }
@@ -55,11 +57,15 @@ impl Rule {
         match kind {
             Kind::HorizontalPodAutoscaler => Self::ScaleTarget,
             Kind::Ingress => Self::Backend,
-            Kind::PersistentVolumeClaim => Self::Volume,
+            Kind::EndpointSlice => Self::Endpoints,
+            Kind::Event => Self::Event,
+            Kind::PersistentVolumeClaim | Kind::PersistentVolume => Self::Volume,
             Kind::Service
             | Kind::PodDisruptionBudget
             | Kind::Namespace
             | Kind::Node
+            | Kind::ReplicationController
+            | Kind::ResourceQuota
             | Kind::Deployment
             | Kind::StatefulSet
             | Kind::DaemonSet
@@ -84,6 +90,8 @@ impl Rule {
             Self::Selector => "selector",
             Self::ScaleTarget => "scale-target",
             Self::Backend => "backend",
+            Self::Endpoints => "endpoints",
+            Self::Event => "event",
             Self::Volume => "volume",
             Self::Derived => "derived",
         }

@@ -14,6 +14,7 @@ use super::{
     Graph, ObjectId,
     ids::IdSet,
     index::Index,
+    labels::Labels,
     object::{Object, Owner, OwnerRead, Ties},
     owners::{OwnerId, Owning},
 };
@@ -36,12 +37,17 @@ impl Namespace {
             Kind::Pod => &mut self.pods,
             Kind::Deployment
             | Kind::ReplicaSet
+            | Kind::ReplicationController
             | Kind::StatefulSet
             | Kind::DaemonSet
             | Kind::CronJob
             | Kind::Job
             | Kind::PersistentVolumeClaim
             | Kind::Ingress
+            | Kind::Event
+            | Kind::ResourceQuota
+            | Kind::PersistentVolume
+            | Kind::EndpointSlice
             | Kind::HorizontalPodAutoscaler
             | Kind::Namespace
             | Kind::Node
@@ -122,7 +128,7 @@ impl Graph {
         }
     }
 
-    fn tie(&mut self, id: ObjectId, tie: impl FnOnce(&mut Ties)) {
+    pub(super) fn tie(&mut self, id: ObjectId, tie: impl FnOnce(&mut Ties)) {
         if let Some(object) = self.objects.get_mut(id.slot()).and_then(Option::as_mut) {
             tie(&mut object.ties);
         }
@@ -172,6 +178,26 @@ impl Graph {
             }
         }
     }
+
+    /// Services, budgets and workloads of a namespace that match the labels of a pod: for a pod that is not held.
+    pub(crate) fn around(
+        &self,
+        cluster: &ClusterName,
+        namespace: &str,
+        labels: &Labels,
+    ) -> Vec<ObjectId> {
+        let Some(place) = self.namespaces.get(&(cluster.clone(), namespace.into())) else {
+            return Vec::new();
+        };
+        let of = |id: &ObjectId| self.get(*id);
+        let selecting =
+            place.selecting.iter().filter(|id| of(id).is_some_and(|it| it.selects(labels)));
+        let workloads = place
+            .workloads
+            .iter()
+            .filter(|id| of(id).is_some_and(|it| labels.are_selected_by(&it.template)));
+        selecting.chain(workloads).collect()
+    }
 }
 
 fn hash_uid(index: &Index, objects: &Chunks<Option<Object>>, id: ObjectId) -> u64 {
@@ -187,12 +213,17 @@ fn place(object: &Object) -> Option<(ClusterName, Arc<str>)> {
         Kind::Pod => true,
         Kind::Deployment
         | Kind::ReplicaSet
+        | Kind::ReplicationController
         | Kind::StatefulSet
         | Kind::DaemonSet
         | Kind::CronJob
         | Kind::Job => !object.template.is_empty(),
         Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::Event
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::Namespace
         | Kind::Node

@@ -1,5 +1,5 @@
 //! The graph of objects: who owns whom, by UID and within a cluster; what Services and budgets select, and what an object names,
-//! within a namespace.
+//! within a namespace; on which node a pod is.
 //!
 //! Behind the store, before entities. Order does not matter: a pod may come before its ReplicaSet, and links that lead
 //! nowhere wait. Kept up to date at a cost of what a change touches: its own links, and for a Service or for labels that
@@ -14,6 +14,7 @@ pub(crate) mod object;
 pub(crate) mod names;
 mod index;
 mod link;
+mod nodes;
 mod owners;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -27,8 +28,9 @@ use vitals_proto::{
 use self::{
     ids::IdSet,
     index::Index,
-    labels::{LabelPool, Labels},
+    labels::LabelPool,
     link::Namespace,
+    nodes::{Nodes, node_name},
     object::{Object, Owner, OwnerRead, Read},
     owners::Owners,
 };
@@ -59,6 +61,7 @@ pub(crate) struct Graph {
     by_key: Index,
     by_uid: Index,
     owners: Owners,
+    nodes: Nodes,
     namespaces: HashMap<(ClusterName, Arc<str>), Namespace>,
     /// By Service or budget.
     selected: HashMap<ObjectId, IdSet>,
@@ -77,6 +80,8 @@ pub(crate) struct Prepared {
     object: Object,
     owners: Vec<OwnerRead>,
     names: Box<[ObjectKey]>,
+    /// The node on which it is, where that changes; empty for none.
+    node: Option<Box<str>>,
     /// The object of that key as it is held now.
     pub(crate) held: Option<ObjectId>,
     /// What it changes.
@@ -112,12 +117,24 @@ impl Graph {
             }
             Some(_) | None => Links::Moved,
         };
-        Prepared { object, owners, names, held, links }
+        let node = node_name(facts);
+        let node = (held.map_or("", |id| self.node_name(id)) != node).then(|| node.into());
+        Prepared { object, owners, names, node, held, links }
     }
 
     /// Puts it.
     pub(crate) fn put(&mut self, prepared: Prepared) -> ObjectId {
-        let Prepared { object, owners, names, held, links } = prepared;
+        let Prepared { node, .. } = &prepared;
+        let node = node.clone();
+        let id = self.put_linked(prepared);
+        if let Some(node) = node {
+            self.link_node(id, &node);
+        }
+        id
+    }
+
+    fn put_linked(&mut self, prepared: Prepared) -> ObjectId {
+        let Prepared { object, owners, names, held, links, node: _ } = prepared;
         let Some(id) = held else {
             let id = self.insert(object);
             self.link_owners(id, &owners);
@@ -164,6 +181,7 @@ impl Graph {
         self.unlink_owners(id);
         self.unlink_selection(id);
         self.unlink_names(id);
+        self.link_node(id, "");
         let objects = &self.objects;
         self.by_key.remove(hash_key(&self.by_key, objects, id), id);
         if let Some(object) = self.objects.get_mut(id.slot()).and_then(Option::take) {
@@ -267,26 +285,6 @@ impl Graph {
     /// The Services and budgets that select it.
     pub(crate) fn selecting(&self, id: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
         self.get(id).into_iter().flat_map(|object| &object.ties.selecting)
-    }
-
-    /// Services, budgets and workloads of a namespace that match the labels of a pod: for a pod that is not held.
-    pub(crate) fn around(
-        &self,
-        cluster: &ClusterName,
-        namespace: &str,
-        labels: &Labels,
-    ) -> Vec<ObjectId> {
-        let Some(place) = self.namespaces.get(&(cluster.clone(), namespace.into())) else {
-            return Vec::new();
-        };
-        let of = |id: &ObjectId| self.get(*id);
-        let selecting =
-            place.selecting.iter().filter(|id| of(id).is_some_and(|it| it.selects(labels)));
-        let workloads = place
-            .workloads
-            .iter()
-            .filter(|id| of(id).is_some_and(|it| labels.are_selected_by(&it.template)));
-        selecting.chain(workloads).collect()
     }
 
     /// Sorts by key, and leaves out repeats.

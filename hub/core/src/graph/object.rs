@@ -13,10 +13,11 @@ use super::{
     ids::IdSet,
     labels::{LabelPool, Labels},
     names,
+    nodes::NodeId,
     owners::OwnerId,
 };
 use crate::{
-    assess::{self, Assessment, Reason, Trouble},
+    assess::{self, Assessment, Reason, Trouble, endpoint_slice::Count},
     entity::{rule::ANNOTATIONS_READ, selector::Selector},
     time::Time,
 };
@@ -56,6 +57,8 @@ pub(super) struct Ties {
     pub(super) owners: Box<[Owner]>,
     /// The Services and budgets that select it.
     pub(super) selecting: IdSet,
+    /// Of a pod.
+    pub(super) node: Option<NodeId>,
 }
 
 /// One of its `ownerReferences`, as it is read.
@@ -105,6 +108,8 @@ pub(crate) enum Vital {
     Budget(Box<Budget>),
     /// Of an autoscaler.
     Trouble(Box<Trouble>),
+    /// Of an EndpointSlice.
+    Endpoints(Count),
     None,
 }
 
@@ -180,7 +185,7 @@ impl Object {
         let mut annotations = meta.annotations.clone();
         annotations.retain(|key, _| ANNOTATIONS_READ.contains(&key.as_str()));
         let owners = meta.owners.iter().filter_map(owner).collect();
-        let names = kind.map(|kind| names::read(key, kind)).unwrap_or_default();
+        let names = kind.map(|kind| names::read(key, meta, kind)).unwrap_or_default();
         let object = Self {
             key: key.clone(),
             uid: Uid::from_wire(&meta.uid).unwrap_or(Uid::Text("".into())),
@@ -221,7 +226,11 @@ impl Object {
         match &self.vital {
             Vital::Trouble(trouble) => Some(trouble),
             Vital::Budget(budget) => budget.trouble.as_ref(),
-            Vital::Workload(_) | Vital::Pod(_) | Vital::Schedule(_) | Vital::None => None,
+            Vital::Workload(_)
+            | Vital::Pod(_)
+            | Vital::Schedule(_)
+            | Vital::Endpoints(_)
+            | Vital::None => None,
         }
     }
 
@@ -261,7 +270,12 @@ fn is_of_kind(facts: &v1::Facts, kind: &Kind) -> bool {
         | (Some(Facts::HorizontalPodAutoscaler(_)), Kind::HorizontalPodAutoscaler)
         | (Some(Facts::PersistentVolumeClaim(_)), Kind::PersistentVolumeClaim)
         | (Some(Facts::PodDisruptionBudget(_)), Kind::PodDisruptionBudget)
-        | (Some(Facts::Ingress(_)), Kind::Ingress) => true,
+        | (Some(Facts::Ingress(_)), Kind::Ingress)
+        | (Some(Facts::EndpointSlice(_)), Kind::EndpointSlice)
+        | (Some(Facts::PersistentVolume(_)), Kind::PersistentVolume)
+        | (Some(Facts::ResourceQuota(_)), Kind::ResourceQuota)
+        | (Some(Facts::ReplicationController(_)), Kind::ReplicationController)
+        | (Some(Facts::Event(_)), Kind::Event) => true,
         (Some(_), _) => false,
     }
 }
@@ -278,6 +292,7 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
     match facts {
         Facts::Deployment(it) => it.template.as_ref(),
         Facts::ReplicaSet(it) => it.template.as_ref(),
+        Facts::ReplicationController(it) => it.template.as_ref(),
         Facts::StatefulSet(it) => it.template.as_ref(),
         Facts::DaemonSet(it) => it.template.as_ref(),
         Facts::CronJob(it) => it.template.as_ref(),
@@ -289,7 +304,11 @@ fn template(facts: &Facts) -> Option<&v1::PodTemplate> {
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
         | Facts::PodDisruptionBudget(_)
-        | Facts::Ingress(_) => None,
+        | Facts::Ingress(_)
+        | Facts::Event(_)
+        | Facts::ResourceQuota(_)
+        | Facts::PersistentVolume(_)
+        | Facts::EndpointSlice(_) => None,
     }
 }
 
@@ -302,10 +321,16 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
     let [desired, replicas, updated, ready, available] = match facts {
         Facts::Deployment(it) => [it.desired, it.replicas, it.updated, it.ready, it.available],
         Facts::ReplicaSet(it) => [it.desired, it.replicas, it.replicas, it.ready, it.available],
+        Facts::ReplicationController(it) => {
+            [it.desired, it.replicas, it.replicas, it.ready, it.available]
+        }
         Facts::StatefulSet(it) => [it.desired, it.replicas, it.updated, it.ready, it.available],
         Facts::DaemonSet(it) => [it.desired, it.current, it.updated, it.ready, it.available],
         Facts::Pod(it) => return Vital::Pod(pod(it, assessment)),
         Facts::CronJob(it) => return Vital::Schedule(succeeded_at(it)),
+        Facts::EndpointSlice(it) => {
+            return Vital::Endpoints(assess::endpoint_slice::count(it));
+        }
         Facts::PodDisruptionBudget(it) => {
             let selector = it.selector.as_ref().map(Selector::of);
             let trouble = assess::pod_disruption_budget::trouble(it);
@@ -320,7 +345,10 @@ fn vital(facts: Option<&Facts>, assessment: &Assessment) -> Vital {
         | Facts::Namespace(_)
         | Facts::Job(_)
         | Facts::PersistentVolumeClaim(_)
-        | Facts::Ingress(_) => return Vital::None,
+        | Facts::Ingress(_)
+        | Facts::Event(_)
+        | Facts::ResourceQuota(_)
+        | Facts::PersistentVolume(_) => return Vital::None,
     };
     Vital::Workload(Box::new(Workload {
         desired,
@@ -362,5 +390,6 @@ mod tests {
     #[test]
     fn is_small() {
         assert_eq!(size_of::<Vital>(), 16);
+        assert_eq!(size_of::<Ties>(), 40);
     }
 }

@@ -65,7 +65,12 @@ fn links(facts: &v1::Facts) -> BTreeMap<String, String> {
         | Facts::CronJob(_)
         | Facts::HorizontalPodAutoscaler(_)
         | Facts::PersistentVolumeClaim(_)
-        | Facts::Ingress(_) => BTreeMap::new(),
+        | Facts::Ingress(_)
+        | Facts::Event(_)
+        | Facts::ReplicationController(_)
+        | Facts::ResourceQuota(_)
+        | Facts::PersistentVolume(_)
+        | Facts::EndpointSlice(_) => BTreeMap::new(),
     }
 }
 
@@ -93,6 +98,11 @@ fn object(cluster: &str, name: &str, facts: Facts) -> TestObject {
         Facts::PersistentVolumeClaim(_) => Kind::PersistentVolumeClaim,
         Facts::PodDisruptionBudget(_) => Kind::PodDisruptionBudget,
         Facts::Ingress(_) => Kind::Ingress,
+        Facts::EndpointSlice(_) => Kind::EndpointSlice,
+        Facts::PersistentVolume(_) => Kind::PersistentVolume,
+        Facts::ResourceQuota(_) => Kind::ResourceQuota,
+        Facts::Event(_) => Kind::Event,
+        Facts::ReplicationController(_) => Kind::ReplicationController,
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
     let cluster = cluster.parse().unwrap();
@@ -138,6 +148,25 @@ pub(crate) fn replica_set(cluster: &str, name: &str, pods: &str) -> TestObject {
         ..Default::default()
     };
     object(cluster, name, Facts::ReplicaSet(facts))
+}
+
+/// A ReplicationController of two replicas, of which so many are available.
+pub(crate) fn replication_controller(
+    cluster: &str,
+    name: &str,
+    pods: &str,
+    available: i32,
+) -> TestObject {
+    let facts = v1::ReplicationControllerFacts {
+        desired: 2,
+        replicas: 2,
+        fully_labeled: 2,
+        ready: available,
+        available,
+        template: template(pods),
+        ..Default::default()
+    };
+    object(cluster, name, Facts::ReplicationController(facts))
 }
 
 /// A StatefulSet of one replica that is there.
@@ -222,10 +251,48 @@ pub(crate) fn autoscaler(cluster: &str, name: &str, kind: &str, target: &str) ->
     object(cluster, name, Facts::HorizontalPodAutoscaler(facts))
 }
 
-/// A claim in a phase.
+/// A claim in a phase, of a volume that is called after it.
 pub(crate) fn claim(cluster: &str, name: &str, phase: &str) -> TestObject {
-    let facts = v1::PersistentVolumeClaimFacts { phase: phase.into(), ..Default::default() };
+    let volume_name = format!("pv-{}", name.rsplit('/').next().unwrap_or_default());
+    let facts =
+        v1::PersistentVolumeClaimFacts { phase: phase.into(), volume_name, ..Default::default() };
     object(cluster, name, Facts::PersistentVolumeClaim(facts))
+}
+
+/// A volume in a phase.
+pub(crate) fn volume(cluster: &str, name: &str, phase: &str) -> TestObject {
+    let facts = v1::PersistentVolumeFacts { phase: phase.into(), ..Default::default() };
+    object(cluster, name, Facts::PersistentVolume(facts))
+}
+
+/// A quota of ten pods.
+pub(crate) fn quota(cluster: &str, name: &str) -> TestObject {
+    let pods = |number: &str| [("pods".to_owned(), number.to_owned())].into();
+    let facts = v1::ResourceQuotaFacts { hard: pods("10"), used: pods("3"), ..Default::default() };
+    object(cluster, name, Facts::ResourceQuota(facts))
+}
+
+/// What was told in a namespace about an object: of this API version, kind, namespace and name.
+pub(crate) fn events(cluster: &str, namespace: &str, about: [&str; 4]) -> TestObject {
+    let [api_version, kind, of, name] = about.map(str::to_owned);
+    let fold = format!("{namespace}/{}_{name}", kind.to_lowercase());
+    let involved = v1::InvolvedObject { api_version, kind, namespace: of, name };
+    let reason = v1::EventReason { reason: "BackOff".into(), count: 3, ..Default::default() };
+    let facts = v1::EventFacts { involved: Some(involved), reasons: vec![reason] };
+    object(cluster, &fold, Facts::Event(facts))
+}
+
+/// A node that is ready.
+pub(crate) fn node(cluster: &str, name: &str) -> TestObject {
+    let facts =
+        v1::NodeFacts { conditions: vec![condition("Ready", "True", "")], ..Default::default() };
+    object(cluster, name, Facts::Node(facts))
+}
+
+/// A namespace that is there.
+pub(crate) fn namespace(cluster: &str, name: &str) -> TestObject {
+    let facts = v1::NamespaceFacts { phase: "Active".into(), ..Default::default() };
+    object(cluster, name, Facts::Namespace(facts))
 }
 
 /// A budget that lets one of three pods go, or none since one of them is not healthy.
@@ -257,6 +324,21 @@ pub(crate) fn ingress(cluster: &str, name: &str, services: &[&str]) -> TestObjec
         ..Default::default()
     };
     object(cluster, name, Facts::Ingress(facts))
+}
+
+/// The endpoints of a Service: pods that take traffic.
+pub(crate) fn endpoint_slice(
+    cluster: &str,
+    name: &str,
+    service: &str,
+    pods: &[&str],
+) -> TestObject {
+    let endpoint =
+        |pod: &&str| v1::Endpoint { pod: (*pod).into(), ready: true, ..Default::default() };
+    let endpoints = pods.iter().map(endpoint).collect();
+    let facts = v1::EndpointSliceFacts { endpoints, ..Default::default() };
+    object(cluster, name, Facts::EndpointSlice(facts))
+        .labelled(&format!("kubernetes.io/service-name={service}"))
 }
 
 impl TestObject {
@@ -311,6 +393,11 @@ impl TestObject {
     pub(crate) fn mounting(self, claims: &[&str]) -> Self {
         let claims = claims.iter().map(|&claim| claim.to_owned()).collect();
         self.of_pod(|pod| pod.claims = claims)
+    }
+
+    /// A pod on a node.
+    pub(crate) fn on(self, node: &str) -> Self {
+        self.of_pod(|pod| pod.node_name = node.to_owned())
     }
 
     /// Made so many seconds before [`NOW`], or after.

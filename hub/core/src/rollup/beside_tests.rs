@@ -9,8 +9,8 @@ use vitals_proto::{
 
 use super::*;
 use crate::picture::testing::{
-    self, Bench, NOW, TestObject, autoscaler, budget, claim, cron_job, deployment, ingress, job,
-    pod, service, stateful_set,
+    self, Bench, NOW, TestObject, autoscaler, budget, claim, cron_job, deployment, endpoint_slice,
+    ingress, job, pod, service, stateful_set, volume,
 };
 
 const SHOP: &str = "workload:pay/shop";
@@ -47,6 +47,7 @@ fn limited() -> TestObject {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, some lines a case")]
 fn what_stands_beside_belongs_where_what_it_is_for_does() {
     let db = stateful_set("eu-1", "pay/db", "app=db");
     let db_0 = pod("eu-1", "pay/db-0").labelled("app=db").under(&db).mounting(&["data-db-0"]);
@@ -68,17 +69,45 @@ fn what_stands_beside_belongs_where_what_it_is_for_does() {
         ),
         (
             "an Ingress",
-            vec![shop(), web],
+            vec![shop(), web.clone()],
             ingress("eu-1", "pay/x", &["web"]),
             SHOP,
             "it routes to Service web, and so to Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
         ),
         (
+            "a slice that its Service owns",
+            vec![shop(), web.clone()],
+            endpoint_slice("eu-1", "pay/web-x", "other", &[]).under(&web),
+            SHOP,
+            "it is under Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
+        ),
+        (
+            "a slice that names its Service",
+            vec![shop(), web],
+            endpoint_slice("eu-1", "pay/web-x", "web", &[]),
+            SHOP,
+            "it holds endpoints of Service web, and so of Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
+        ),
+        (
             "a claim of a template",
-            vec![db, db_0],
+            vec![db.clone(), db_0.clone()],
             claim("eu-1", "pay/data-db-0", "Bound"),
             "workload:pay/db",
-            "it is mounted by Pod db-0, under StatefulSet db, which is a top-level StatefulSet that nothing claims, so that the entity is named after it",
+            "it holds data of Pod db-0, and so of StatefulSet db, which is a top-level StatefulSet that nothing claims, so that the entity is named after it",
+        ),
+        (
+            "the volume of such a claim",
+            vec![db, db_0, claim("eu-1", "pay/data-db-0", "Bound")],
+            volume("eu-1", "pv-data-db-0", "Bound"),
+            "workload:pay/db",
+            "it holds data of PersistentVolumeClaim data-db-0, and so of StatefulSet db, which is a top-level StatefulSet that nothing claims, so that the entity is named after it",
+        ),
+        (
+            "what was told of it",
+            vec![shop()],
+            testing::events("eu-1", "pay", ["apps/v1", "Deployment", "pay", "shop"]),
+            SHOP,
+            "it is about Deployment shop, which is a top-level Deployment that nothing claims, so that the entity is named after it",
         ),
         (
             "a run",
@@ -319,6 +348,33 @@ fn a_claim_that_waits_is_progress_for_a_while_and_a_lost_one_is_bad_at_once() {
 }
 
 #[test]
+fn a_volume_that_failed_is_a_warning_and_one_that_waits_or_goes_is_none() {
+    let of = |object: TestObject| {
+        let mut bench = Bench::of(&[shop(), object.annotated("vitals.dev/entity", SHOP)]);
+        bench.now = NOW.after(Duration::from_secs(1_000));
+        bench.settle();
+        bench.verdict(SHOP)
+    };
+    for object in [
+        volume("eu-1", "pv", "Bound"),
+        volume("eu-1", "pv", "Released"),
+        volume("eu-1", "pv", "Pending"),
+        volume("eu-1", "pv", "Bound").deleting(),
+    ] {
+        let marked = shop().annotated("vitals.dev/entity", SHOP);
+        let bench = Bench::of(&[marked, object.clone().annotated("vitals.dev/entity", SHOP)]);
+        assert_eq!(bench.verdict(SHOP).status(), Healthy, "{object:?}");
+    }
+    let verdict = of(volume("eu-1", "pv", "Failed"));
+    assert_eq!(
+        (verdict.status(), &*verdict.reason, verdict.severity()),
+        (Degraded, "VolumeFailed", Severity::Warning)
+    );
+    assert_eq!(verdict.next, "kubectl describe persistentvolume pv");
+    assert_eq!(of(volume("eu-1", "pv", "Strange")).status(), Unknown);
+}
+
+#[test]
 fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     let scaled = vec![shop(), autoscaler("eu-1", "pay/shop", "Deployment", "shop")];
     let mounting = vec![shop(), pod("eu-1", "pay/a").under(&shop()).mounting(&["data"])];
@@ -329,7 +385,26 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     ];
     let routed =
         vec![shop(), service("eu-1", "pay/web", "app=shop"), ingress("eu-1", "pay/r", &["web"])];
+    let served = vec![
+        shop(),
+        service("eu-1", "pay/web", "app=shop"),
+        endpoint_slice("eu-1", "pay/web-x", "web", &[]),
+    ];
+    let bound = vec![
+        shop(),
+        pod("eu-1", "pay/a").under(&shop()).mounting(&["data"]),
+        claim("eu-1", "pay/data", "Bound"),
+        volume("eu-1", "pv-data", "Bound"),
+    ];
+    let bounded =
+        vec![shop(), testing::quota("eu-1", "pay/compute").annotated("vitals.dev/entity", SHOP)];
+    let warned =
+        vec![shop(), testing::events("eu-1", "pay", ["apps/v1", "Deployment", "pay", "shop"])];
     let new = [
+        Kind::Event,
+        Kind::ResourceQuota,
+        Kind::EndpointSlice,
+        Kind::PersistentVolume,
         Kind::CronJob,
         Kind::Job,
         Kind::PersistentVolumeClaim,
@@ -340,6 +415,18 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
     for (case, objects, entity, unseen, want) in [
         ("none of them", vec![shop()], SHOP, new.to_vec(), Healthy),
         ("a pod mounts what is not seen", mounting, SHOP, new.to_vec(), Healthy),
+        ("it has a volume", bound.clone(), SHOP, vec![Kind::PersistentVolume], Unknown),
+        (
+            "its volume was never seen",
+            bound[..3].to_vec(),
+            SHOP,
+            vec![Kind::PersistentVolume],
+            Healthy,
+        ),
+        ("it claims a quota", bounded, "workload:pay/shop", vec![Kind::ResourceQuota], Unknown),
+        ("what was told of it", warned, SHOP, vec![Kind::Event], Healthy),
+        ("it has endpoints", served.clone(), SHOP, vec![Kind::EndpointSlice], Unknown),
+        ("those of its Service were never seen", served[..2].to_vec(), SHOP, new.to_vec(), Healthy),
         ("it has one", scaled.clone(), SHOP, vec![Kind::HorizontalPodAutoscaler], Unknown),
         ("it has another", scaled, SHOP, vec![Kind::PodDisruptionBudget], Healthy),
         ("its pods are of one", of_a_job, "component:pay/x", vec![Kind::Job], Unknown),
@@ -355,6 +442,48 @@ fn a_blind_spot_matters_to_what_has_such_objects_alone() {
 }
 
 #[test]
+fn what_could_say_more_is_said_to_be_unseen_where_something_is_bad() {
+    let refused =
+        testing::replica_set("eu-1", "pay/shop-1", "app=shop").under(&shop()).of_replica_set(
+            |it| it.conditions = vec![condition("ReplicaFailure", "True", "FailedCreate")],
+        );
+    let unseen = [Kind::ResourceQuota, Kind::PersistentVolume, Kind::Event];
+    for (case, objects, want) in [
+        ("well", vec![shop()], vec![]),
+        (
+            "refused",
+            vec![shop(), refused],
+            vec![
+                "resourcequotas are not seen in eu-1: a cause may be missing",
+                "events are not seen in eu-1: a cause may be missing",
+            ],
+        ),
+        (
+            "no node for it",
+            vec![
+                claim("eu-1", "pay/data", "Lost").annotated("vitals.dev/entity", SHOP),
+                shop().annotated("vitals.dev/entity", SHOP),
+            ],
+            vec![
+                "persistentvolumes are not seen in eu-1: a cause may be missing",
+                "events are not seen in eu-1: a cause may be missing",
+            ],
+        ),
+    ] {
+        let mut bench = Bench::of(&objects);
+        bench.set_freshness("eu-1", FreshnessState::BlindSpot, &unseen);
+        bench.settle();
+        let mut evidence = bench.verdict(SHOP).evidence;
+        evidence.retain(|it| it.contains("not seen"));
+        assert_eq!(evidence, want, "{case}");
+        bench.freshen("eu-1");
+        bench.settle();
+        let evidence = bench.verdict(SHOP).evidence;
+        assert!(evidence.iter().all(|it| !it.contains("not seen")), "{case}: {evidence:?}");
+    }
+}
+
+#[test]
 fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_seen() {
     let cart =
         v1::EntityDefinition { r#ref: "component:default/cart".into(), ..Default::default() };
@@ -362,8 +491,13 @@ fn what_is_registered_and_nowhere_is_missing_though_its_volumes_would_not_be_see
         (Kind::HorizontalPodAutoscaler, Missing),
         (Kind::PersistentVolumeClaim, Missing),
         (Kind::Ingress, Missing),
+        (Kind::EndpointSlice, Missing),
+        (Kind::ResourceQuota, Missing),
+        (Kind::Event, Missing),
+        (Kind::PersistentVolume, Missing),
         (Kind::PodDisruptionBudget, Missing),
         (Kind::CronJob, Unknown),
+        (Kind::ReplicationController, Unknown),
     ] {
         let mut bench = Bench::default();
         bench.set_freshness("eu-1", FreshnessState::BlindSpot, std::slice::from_ref(&unseen));
@@ -383,4 +517,40 @@ fn a_service_that_an_ingress_makes_gives_it_nothing() {
     bench.put(&route);
     bench.settle();
     assert_eq!((bench.of_object(&web), bench.of_object(&route)), (vec![], vec![]));
+}
+
+#[test]
+fn a_replication_controller_is_a_workload_of_its_own() {
+    const LEGACY: &str = "workload:pay/legacy";
+    let of = |available| testing::replication_controller("eu-1", "pay/legacy", "app=x", available);
+    let pod = pod("eu-1", "pay/a").labelled("app=x").under(&of(2));
+    let mut bench = Bench::of(&[of(2), pod.clone(), service("eu-1", "pay/web", "app=x")]);
+    assert_eq!((bench.refs(), bench.of_object(&pod)), (vec![LEGACY.into()], vec![LEGACY.into()]));
+    let entity = bench.entity(LEGACY);
+    assert_eq!(entity.verdict.unwrap().status(), Healthy);
+    let workload = &entity.clusters[0].workloads[0];
+    assert_eq!((workload.desired, workload.ready), (2, 2));
+    bench.put(&of(1));
+    bench.settle();
+    let verdict = bench.verdict(LEGACY);
+    assert_eq!((verdict.status(), &*verdict.reason), (Progressing, "ReplicasUnavailable"));
+    assert_eq!(verdict.next, "kubectl -n pay describe replicationcontroller legacy");
+
+    let scaled = autoscaler("eu-1", "pay/x", "ReplicationController", "legacy");
+    let scaled = scaled.of_autoscaler(|it| it.target.as_mut().unwrap().api_version = "v1".into());
+    bench.put(&scaled);
+    assert_eq!(bench.of_object(&scaled), [LEGACY]);
+
+    // Its pods name it where it is not seen; and where nothing that makes pods is seen, it could be what does.
+    let alone = service("eu-1", "pay/web", "app=x").labelled("app.kubernetes.io/name=x");
+    for (objects, entity) in [
+        (vec![pod.labelled("app.kubernetes.io/name=x")], "component:pay/x"),
+        (vec![alone], "component:pay/x"),
+    ] {
+        let mut bench = Bench::of(&objects);
+        assert_eq!(bench.verdict(entity).status(), Healthy);
+        bench.set_freshness("eu-1", FreshnessState::BlindSpot, &[Kind::ReplicationController]);
+        bench.settle();
+        assert_eq!(bench.verdict(entity).status(), Unknown);
+    }
 }

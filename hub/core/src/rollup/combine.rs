@@ -154,12 +154,17 @@ fn makes_an_entity(kind: &Kind) -> bool {
         | Kind::ReplicaSet
         | Kind::Job
         | Kind::Pod
+        | Kind::ReplicationController
         | Kind::Service
         | Kind::Other(_) => true,
         Kind::Namespace
         | Kind::Node
         | Kind::PersistentVolumeClaim
         | Kind::Ingress
+        | Kind::Event
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::PodDisruptionBudget => false,
     }

@@ -125,16 +125,22 @@ impl Tally {
         self.note_kinds(scene.graph, id, object);
         match object.key.kind() {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => self.add_workload(id, object),
-            Kind::ReplicaSet => self.add_replica_set(scene.graph, id, object),
+            Kind::ReplicaSet | Kind::ReplicationController => {
+                self.add_replica_set(scene.graph, id, object)
+            }
             Kind::Pod => self.add_pod(scene, id, object),
             Kind::CronJob => self.add_cron_job(id, object),
             Kind::Job => self.add_job(scene.graph, id, object),
             Kind::Service => self.add_service(scene.now, id, object),
             Kind::Ingress => self.add_ingress(scene, id, object),
+            Kind::PersistentVolume => self.add_volume(id, object),
             Kind::PersistentVolumeClaim => self.add_claim(scene.now, id, object),
             Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => {
                 self.add_guard(scene, id, object);
             }
+            // They say what happened, and not how something does.
+            Kind::Event => {}
+            Kind::EndpointSlice | Kind::ResourceQuota => self.add_silent(id, object),
             Kind::Node | Kind::Namespace => {
                 self.judged += 1;
                 self.add_assessment(id, None, object);
@@ -264,7 +270,8 @@ impl Tally {
     /// The kind itself, and what would be above it.
     fn note_kinds(&mut self, graph: &Graph, id: ObjectId, object: &Object) {
         let kind = object.key.kind();
-        if !self.kinds_that_matter.contains(kind) {
+        // Whether Events are seen changes no verdict.
+        if !matches!(kind, Kind::Event) && !self.kinds_that_matter.contains(kind) {
             self.kinds_that_matter.insert(kind.clone());
         }
         if let Some(above) = object.controller().and_then(|owner| owner.kind())
@@ -319,13 +326,21 @@ pub(crate) fn top_workload(graph: &Graph, id: ObjectId) -> Option<ObjectId> {
 /// It keeps replicas running.
 fn is_workload(kind: &Kind) -> bool {
     match kind {
-        Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => true,
+        Kind::Deployment
+        | Kind::ReplicaSet
+        | Kind::ReplicationController
+        | Kind::StatefulSet
+        | Kind::DaemonSet => true,
         Kind::CronJob
         | Kind::Job
         | Kind::PersistentVolumeClaim
         | Kind::Pod
         | Kind::Service
         | Kind::Ingress
+        | Kind::Event
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
         | Kind::HorizontalPodAutoscaler
         | Kind::PodDisruptionBudget
         | Kind::Node

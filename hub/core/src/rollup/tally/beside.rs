@@ -33,8 +33,15 @@ const MISSING_NAMED_MAX: usize = 3;
 /// What it finds is never critical.
 pub(crate) fn is_warning_at_most(kind: &Kind) -> bool {
     match kind {
-        Kind::Ingress | Kind::HorizontalPodAutoscaler | Kind::PodDisruptionBudget => true,
+        Kind::Ingress
+        | Kind::Event
+        | Kind::ResourceQuota
+        | Kind::PersistentVolume
+        | Kind::EndpointSlice
+        | Kind::HorizontalPodAutoscaler
+        | Kind::PodDisruptionBudget => true,
         Kind::Namespace
+        | Kind::ReplicationController
         | Kind::Node
         | Kind::Deployment
         | Kind::StatefulSet
@@ -77,12 +84,25 @@ impl Tally {
         }
     }
 
-    /// An autoscaler or a budget: only what lasts counts.
-    pub(super) fn add_guard(&mut self, scene: Scene<'_>, id: ObjectId, object: &Object) {
+    /// That it is still wanted while somebody asked for its deletion, or waits for a claim, is no trouble of its entity.
+    pub(super) fn add_volume(&mut self, id: ObjectId, object: &Object) {
+        self.add_silent(id, object);
+        if object.assessment.status == HealthStatus::Degraded {
+            self.add_assessment(id, None, object);
+        }
+    }
+
+    /// What says nothing by itself, unless that it cannot be judged.
+    pub(super) fn add_silent(&mut self, id: ObjectId, object: &Object) {
         self.judged += 1;
         if object.assessment.status == HealthStatus::Unknown {
             self.add_assessment(id, None, object);
         }
+    }
+
+    /// An autoscaler or a budget: only what lasts counts.
+    pub(super) fn add_guard(&mut self, scene: Scene<'_>, id: ObjectId, object: &Object) {
+        self.add_silent(id, object);
         let is_leaving = object.assessment.reason == Reason::PendingDeletion;
         let Some(trouble) = object.trouble().filter(|_| !is_leaving) else { return };
         let from = if trouble.reason == Reason::DisruptionBlocked {
