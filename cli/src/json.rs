@@ -144,7 +144,8 @@ mod tests {
               "clusters": [
                 {
                   "cluster": "null",
-                  "workloads": []
+                  "workloads": [],
+                  "labels": {}
                 }
               ],
               "digest": "18446744073709551615"

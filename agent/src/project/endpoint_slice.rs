@@ -6,12 +6,18 @@
 use serde::Deserialize;
 use vitals_proto::v1;
 
-use super::{Error, Projected, decode, lenient::List, meta::Metadata, projected};
+use super::{
+    Error, Projected, decode,
+    lenient::{List, mapping},
+    meta::Metadata,
+    projected,
+};
 
 /// Slim `discoveryv1.EndpointSlice`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct EndpointSlice {
+    #[serde(deserialize_with = "mapping")]
     metadata: Option<Metadata>,
     address_type: Option<String>,
     endpoints: List<Endpoint>,

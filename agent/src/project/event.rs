@@ -15,7 +15,7 @@ use vitals_proto::{digest::Digest, identity::NAME_BYTES_MAX, v1};
 
 use super::{
     Error, Projected, decode,
-    lenient::{Time, seconds},
+    lenient::{Time, mapping, seconds},
     meta::{Metadata, uid_bytes},
     projected,
 };
@@ -33,6 +33,7 @@ const TEXT_BYTES_MAX: usize = 128;
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Event {
+    #[serde(deserialize_with = "mapping")]
     metadata: Option<Metadata>,
     involved_object: Option<Involved>,
     reason: Option<String>,

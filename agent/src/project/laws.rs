@@ -185,3 +185,15 @@ fn what_is_no_utf_8_is_unreadable_and_named() {
     assert_eq!(unreadable.to_string(), "cannot read pods shop/web");
     assert!(project_deleted(&Kind::Pod, json).is_ok());
 }
+
+#[test]
+fn a_list_is_no_object() {
+    for json in [r#"[{"name":"web"}]"#, r#" [["web"]]"#, r#"{"metadata":["web","web","1","u",{}]}"#]
+    {
+        for kind in Kind::KNOWN {
+            let unreadable = project(&kind, json.as_bytes()).unwrap_err();
+            assert_eq!(unreadable.name, None, "{kind} {json}");
+            assert!(project_deleted(&kind, json.as_bytes()).is_err());
+        }
+    }
+}

@@ -10,7 +10,7 @@ use serde::{
 use serde_json::value::RawValue;
 use vitals_proto::{identity::Uid, v1};
 
-use super::lenient::{List, Strings, Time, seconds};
+use super::lenient::{List, Strings, Time, mapping, seconds};
 
 /// The annotations that leave the cluster. All others may hold anything (`last-applied-configuration` holds whole
 /// objects, `change-cause` the command line of `kubectl --record`), so each one here has a reader.
@@ -161,7 +161,7 @@ impl Names {
     pub(super) fn read(json: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Object<'a> {
-            #[serde(borrow)]
+            #[serde(borrow, default, deserialize_with = "mapping")]
             metadata: Option<RawMetadata<'a>>,
         }
         #[derive(Deserialize)]
@@ -177,6 +177,10 @@ impl Names {
             uid: Option<&'a RawValue>,
             #[serde(borrow)]
             labels: Option<&'a RawValue>,
+        }
+        // serde would take a list for the fields in their order.
+        if json.trim_ascii_start().starts_with(b"[") {
+            return Self::default();
         }
         let Ok(Object { metadata: Some(raw) }) = serde_json::from_slice::<Object<'_>>(json) else {
             return Self::default();

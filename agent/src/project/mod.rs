@@ -94,6 +94,9 @@ pub enum Error {
     /// It is no UTF-8.
     #[error("the object is no UTF-8")]
     NotUtf8(#[source] std::str::Utf8Error),
+    /// It is a list.
+    #[error("the object is a list")]
+    List,
     /// `metadata.name` is absent or empty.
     #[error("the object has no name")]
     Unnamed,
@@ -169,6 +172,7 @@ pub fn project_deleted(kind: &Kind, json: &[u8]) -> Result<Deleted, Unreadable> 
 /// Any object, in the slim types of its kind.
 #[derive(Deserialize)]
 struct Object<Spec, Status> {
+    #[serde(default, deserialize_with = "lenient::mapping")]
     metadata: Option<Metadata>,
     spec: Option<Spec>,
     status: Option<Status>,
@@ -192,6 +196,10 @@ fn decode<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Error> {
     // Checked once as a whole, and not string by string. To read the rest of what is no UTF-8, which no API server sends, would
     // take all slim types a second time: a quarter of a megabyte of program.
     let text = std::str::from_utf8(json).map_err(Error::NotUtf8)?;
+    if text.trim_start().starts_with('[') {
+        // serde would take it for the fields in their order.
+        return Err(Error::List);
+    }
     Ok(serde_json::from_str(text)?)
 }
 
