@@ -1,15 +1,18 @@
 # The commands of this repository. CI runs the same.
 # Needed: Rust (rustup.rs), Go 1.26 or newer for the tests' Kubernetes, Python 3 with pip or Go for nats-server.
 
-.PHONY: help up test test-fast lint bench testbed static
+.PHONY: help up up-testbed test test-fast lint bench testbed static
 
 help: ## Show this
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
-up: ## Start Vitals on your current kubeconfig; without one, on a Kubernetes that is built for it (8 minutes more, once)
+up: ## Start Vitals on your current kubeconfig; without one, a demo on two simulated clusters
+	cargo build --release --locked --bins -p vitals
+	exec target/release/vitals up
+
+up-testbed: ## Start Vitals on a real Kubernetes that is built for it (8 minutes, once)
 	cargo build --release --locked --bins -p vitals -p vitals-tests
-	@if target/release/vitals up --dry-run; then exec target/release/vitals up; \
-	else exec target/release/vitals-testbed up -- target/release/vitals up; fi
+	exec target/release/vitals-testbed up -- target/release/vitals up
 
 test: lint testbed static ## Run everything: build, lints, all tests (52 minutes on a fresh machine, 24 once the testbed is built)
 	target/debug/vitals-testbed skipped --forget > /dev/null

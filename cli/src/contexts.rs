@@ -30,6 +30,15 @@ pub struct ContextArgs {
     kubeconfig: Option<PathBuf>,
 }
 
+impl ContextArgs {
+    /// Whether nobody said which cluster.
+    #[must_use]
+    pub fn names_none(&self) -> bool {
+        let Self { context, all_contexts, kubeconfig } = self;
+        context.is_empty() && !all_contexts && kubeconfig.is_none()
+    }
+}
+
 /// A cluster to watch.
 pub struct Chosen {
     /// What the hub will call it.
@@ -81,7 +90,7 @@ pub async fn one(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result
 }
 
 const HINT: &str = "Give one that reaches a cluster (--kubeconfig, KUBECONFIG); without any cluster, \
-                    `make up` in a clone of the repository builds one to try Vitals on";
+                    `vitals up --demo` shows Vitals on simulated ones";
 
 fn read(kubeconfig: Option<&Path>) -> Result<Contexts, Error> {
     kubernetes::contexts(kubeconfig).map_err(|error| Error::Setting {
@@ -191,7 +200,10 @@ mod tests {
             |result: Result<_, Error>| result.err().map(|error| error.to_string()).unwrap();
         let usage = |result: &Result<_, Error>| matches!(result, Err(Error::Usage(_)));
         let none = message(choose(&ask(&[])).await);
-        assert!(none.contains("cannot use a kubeconfig") && none.contains("`make up`"), "{none}");
+        assert!(
+            none.contains("cannot use a kubeconfig") && none.contains("`vitals up --demo`"),
+            "{none}"
+        );
         let config = "apiVersion: v1\nkind: Config\ncurrent-context: dead\n\
                       clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n\
                       contexts: [{name: dead, context: {cluster: c, user: u}}]\nusers: [{name: u}]\n";

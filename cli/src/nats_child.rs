@@ -48,6 +48,15 @@ pub struct NatsChild {
     _lock: File,
 }
 
+/// What of an earlier run is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// All of it.
+    Kept,
+    /// Nothing: the streams begin empty.
+    Fresh,
+}
+
 /// Why there is no server. All are final until somebody changes what they name.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -90,7 +99,7 @@ impl NatsChild {
     ///
     /// # Errors
     /// When the folder cannot be used, is in use, or the server does not start.
-    pub async fn start(server: &NatsServer, folder: &Path) -> Result<Self, Error> {
+    pub async fn start(server: &NatsServer, folder: &Path, store: Store) -> Result<Self, Error> {
         let unusable = |source| Error::Folder { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(unusable)?;
         let lock = File::create(folder.join("lock")).map_err(unusable)?;
@@ -104,6 +113,9 @@ impl NatsChild {
         let files = Files::of(folder);
         end_orphan(&files).await?;
         files.remove_ports().map_err(unusable)?;
+        if store == Store::Fresh {
+            files.remove_store().map_err(unusable)?;
+        }
         let token: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
         files.write_config(&token).map_err(unusable)?;
         let child = Command::new(&server.path)
@@ -174,6 +186,17 @@ impl Files {
         Self { config, pid, log: folder.join("nats.log"), folder }
     }
 
+    fn store(&self) -> PathBuf {
+        self.folder.join("nats")
+    }
+
+    fn remove_store(&self) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(self.store()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Readable for its owner alone, since it holds the token.
     fn write_config(&self, token: &str) -> std::io::Result<()> {
         // NATS reads a quoted text as JSON does.
@@ -185,7 +208,7 @@ impl Files {
             quoted(&self.folder),
             quoted(&self.pid),
             quoted(&self.log),
-            quoted(&self.folder.join("nats")),
+            quoted(&self.store()),
         );
         let mut options = File::options();
         let mut file =
@@ -282,7 +305,7 @@ mod tests {
         let server = NatsServer { path, version: vitals_runtime::nats_server::VERSION };
         let data = folder.path().join("data");
         let start = || async {
-            let mut nats = NatsChild::start(&server, &data).await.unwrap();
+            let mut nats = NatsChild::start(&server, &data, Store::Kept).await.unwrap();
             assert!(nats.listening().now_or_never().is_none(), "it does not listen yet");
             let id = pid(nats.child.id()).unwrap();
             (nats, id)

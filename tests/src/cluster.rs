@@ -26,16 +26,12 @@ pub use users::{User, may_read, rule};
 
 use crate::folder::Folder;
 use crate::port::retry_if_taken;
-use crate::process::{Output, Process, Program};
-use crate::tools::{self, Tool};
-use crate::{http, kwok, wait_for};
+use crate::process::{Output, Process};
+use crate::{http, kwok, simulated, wait_for};
 use components::Parts;
 
 /// A control plane is up within 10 s when nothing else runs, and within this on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// A run of kubectl takes less than this.
-const KUBECTL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many nodes a [`Cluster::shared`] has.
 const SHARED_NODES: usize = 2;
@@ -201,11 +197,7 @@ impl Cluster {
 
     /// Runs kubectl of the same version as the cluster, as administrator.
     pub async fn kubectl(&self, args: &[&str]) -> Result<Output> {
-        let folder = Folder::new("kubectl")?;
-        let kubectl = Program::new("kubectl", tools::ensure(Tool::Kubectl).await?)
-            .env("KUBECONFIG", self.kubeconfig())
-            .args(args);
-        kubectl.run(folder.path(), KUBECTL_TIMEOUT).await
+        simulated::kubectl(&self.kubeconfig(), args).await
     }
 }
 

@@ -22,7 +22,7 @@ use vitals::{
 };
 use vitals_proto::{identity::ClusterName, v1};
 
-use crate::{Binary, Cluster, Folder, Nats, Process, port::Port, process::Output, wait_for};
+use crate::{Binary, Folder, Nats, Process, Watched, port::Port, process::Output, wait_for};
 
 /// Starting, verifying and repairing all end far below this on a loaded machine.
 pub const SOON: Duration = Duration::from_secs(90);
@@ -83,10 +83,10 @@ impl RunningHub {
 
 impl Fleet {
     /// All of them, with an agent for each of `clusters`, waiting until all are verified.
-    pub async fn start(clusters: &[&Cluster]) -> Result<Self> {
+    pub async fn start<C: Watched>(clusters: &[&C]) -> Result<Self> {
         let mut fleet = Self::start_hub(Nats::start().await?, &[]).await?;
         for cluster in clusters {
-            fleet.start_agent(cluster.name(), cluster, &[]).await?;
+            fleet.start_agent(cluster.name(), *cluster, &[]).await?;
         }
         for cluster in clusters {
             fleet.wait_fresh(cluster.name()).await?;
@@ -111,7 +111,7 @@ impl Fleet {
     pub async fn start_agent(
         &mut self,
         name: &str,
-        cluster: &Cluster,
+        cluster: &impl Watched,
         flags: &[&str],
     ) -> Result<()> {
         let port = Port::claim()?;
@@ -241,12 +241,12 @@ impl Fleet {
     }
 
     /// The oracle: what the hub holds and says is what the cluster has.
-    pub async fn assert_true(&self, cluster: &Cluster) -> Result<()> {
+    pub async fn assert_true(&self, cluster: &impl Watched) -> Result<()> {
         self.assert_true_in(cluster, &[]).await
     }
 
     /// The oracle for some namespaces of a cluster in which others keep changing things.
-    pub async fn assert_true_in(&self, cluster: &Cluster, namespaces: &[&str]) -> Result<()> {
+    pub async fn assert_true_in(&self, cluster: &impl Watched, namespaces: &[&str]) -> Result<()> {
         let name: ClusterName = cluster.name().parse()?;
         self.wait_fresh(cluster.name()).await?;
         let client = cluster.client().await?;

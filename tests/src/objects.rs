@@ -19,6 +19,9 @@ use crate::wait_for;
 /// Who the API server thinks sets the fields that tests set.
 pub(crate) const FIELD_MANAGER: &str = "testbed";
 
+/// The annotation by which a simulated cluster leaves an object's status to the test.
+pub const MANUAL: (&str, &str) = (vitals_simulator::behaviour::ANNOTATION, "manual");
+
 /// How many requests run side by side when many objects are made.
 const REQUESTS_MAX: usize = 32;
 
@@ -160,7 +163,7 @@ pub async fn pods(client: &Client, namespace: &str, selector: &str) -> Result<Ve
 }
 
 /// Writes a pod's status as a kubelet would: `status` (see [`pod_status`](crate::pod_status)) is merged
-/// into the status subresource. The pod is [`PINNED`] before, so that kwok leaves it so.
+/// into the status subresource. The pod is [`PINNED`] before, so that kwok leaves it so; and a simulation, by [`MANUAL`].
 ///
 /// Wait until kwok has made the pod ready before, or pin the pod's template: else kwok may be at it.
 pub async fn write_pod_status(
@@ -170,7 +173,7 @@ pub async fn write_pod_status(
     status: Value,
 ) -> Result<Pod> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let pin = json!({ "metadata": { "annotations": { PINNED: "" } } });
+    let pin = json!({ "metadata": { "annotations": { PINNED: "", MANUAL.0: MANUAL.1 } } });
     api.patch(name, &PatchParams::default(), &Patch::Merge(pin)).await.context("pin the pod")?;
     let status = json!({ "status": status });
     let written = api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await;

@@ -36,6 +36,8 @@ pub enum Tool {
     Grpcurl,
     /// Renders and checks our charts.
     Helm,
+    /// A client-go informer, from our own source: a Kubernetes client that is not ours.
+    Informer,
 }
 
 /// One of our Go modules in `tests/testbed`.
@@ -44,36 +46,50 @@ struct Module {
     source: &'static str,
     go_mod: &'static str,
     go_sum: &'static str,
+    /// The program itself, where it is ours and not the module's.
+    main: Option<&'static str>,
 }
 
 const KUBERNETES: Module = Module {
     source: "k8s.io/kubernetes",
     go_mod: include_str!("../testbed/kubernetes/go.mod"),
     go_sum: include_str!("../testbed/kubernetes/go.sum"),
+    main: None,
 };
 
 const ETCD: Module = Module {
     source: "go.etcd.io/etcd/server/v3",
     go_mod: include_str!("../testbed/etcd/go.mod"),
     go_sum: include_str!("../testbed/etcd/go.sum"),
+    main: None,
 };
 
 const KWOK: Module = Module {
     source: "sigs.k8s.io/kwok",
     go_mod: include_str!("../testbed/kwok/go.mod"),
     go_sum: include_str!("../testbed/kwok/go.sum"),
+    main: None,
 };
 
 const GRPCURL: Module = Module {
     source: "github.com/fullstorydev/grpcurl",
     go_mod: include_str!("../testbed/grpcurl/go.mod"),
     go_sum: include_str!("../testbed/grpcurl/go.sum"),
+    main: None,
+};
+
+const INFORMER: Module = Module {
+    source: "k8s.io/client-go",
+    go_mod: include_str!("../testbed/informer/go.mod"),
+    go_sum: include_str!("../testbed/informer/go.sum"),
+    main: Some(include_str!("../testbed/informer/main.go")),
 };
 
 const HELM: Module = Module {
     source: "helm.sh/helm/v3",
     go_mod: include_str!("../testbed/helm/go.mod"),
     go_sum: include_str!("../testbed/helm/go.sum"),
+    main: None,
 };
 
 /// Below the finished binary's folder: what it was built from.
@@ -81,7 +97,7 @@ const PIN_FILE: &str = "pin.txt";
 
 impl Tool {
     /// All of them, the slowest first; the others share its packages.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::KubeApiserver,
         Self::Etcd,
         Self::KubeControllerManager,
@@ -90,6 +106,7 @@ impl Tool {
         Self::Kubectl,
         Self::Helm,
         Self::Grpcurl,
+        Self::Informer,
     ];
 
     /// The name of the binary.
@@ -103,6 +120,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Grpcurl => "grpcurl",
             Self::Helm => "helm",
+            Self::Informer => "informer",
         }
     }
 
@@ -135,6 +153,7 @@ impl Tool {
             Self::Kwok => &KWOK,
             Self::Grpcurl => &GRPCURL,
             Self::Helm => &HELM,
+            Self::Informer => &INFORMER,
         }
     }
 
@@ -148,6 +167,7 @@ impl Tool {
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Grpcurl => "github.com/fullstorydev/grpcurl/cmd/grpcurl",
             Self::Helm => "helm.sh/helm/v3/cmd/helm",
+            Self::Informer => ".",
         }
     }
 
@@ -157,7 +177,7 @@ impl Tool {
             Self::KubeApiserver => 180,
             Self::KubeControllerManager => 75,
             Self::Kwok | Self::Helm => 55,
-            Self::Etcd | Self::Kubectl | Self::Grpcurl => 20,
+            Self::Etcd | Self::Kubectl | Self::Grpcurl | Self::Informer => 20,
             Self::KubeScheduler => 5,
         }
     }
@@ -196,7 +216,7 @@ impl Tool {
                     ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor", minor),
                 ])
             }
-            Self::Etcd | Self::Kwok => String::new(),
+            Self::Etcd | Self::Kwok | Self::Informer => String::new(),
         };
         Ok(format!("-s -w{flags}"))
     }
@@ -209,7 +229,9 @@ impl Tool {
     fn pin(self) -> Result<String> {
         let module = self.module();
         let flags = self.linker_flags()?;
-        Ok(format!("{} {}\n{flags}\n{}\n", self.package(), module.sum()?, module.go_mod))
+        let (package, sum) = (self.package(), module.sum()?);
+        let main = module.main.unwrap_or_default();
+        Ok(format!("{package} {sum}\n{flags}\n{}\n{main}", module.go_mod))
     }
 }
 

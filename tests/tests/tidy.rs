@@ -19,7 +19,7 @@ use vitals_proto::kind::Kind;
 const LINES_MAX: usize = 400;
 
 /// What each crate may know of ours. `proto` knows nothing; cores know only `proto`; agent and hub never each other.
-const MAY_KNOW: [(&str, &[&str]); 9] = [
+const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("runtime", &[]),
     ("agent/core", &["vitals-proto"]),
@@ -35,13 +35,15 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
             "vitals-hub-core",
             "vitals-proto",
             "vitals-runtime",
+            "vitals-simulator",
         ],
     ),
     ("tests", &EVERYTHING),
     ("tests/laws", &["vitals-agent-core", "vitals-hub-core", "vitals-proto"]),
+    ("tests/simulator", &["vitals-runtime"]),
 ];
 
-const EVERYTHING: [&str; 7] = [
+const EVERYTHING: [&str; 8] = [
     "vitals",
     "vitals-agent",
     "vitals-agent-core",
@@ -49,6 +51,7 @@ const EVERYTHING: [&str; 7] = [
     "vitals-hub-core",
     "vitals-proto",
     "vitals-runtime",
+    "vitals-simulator",
 ];
 
 /// Folders that are not ours to tidy.

@@ -1,4 +1,4 @@
-//! `vitals up` as a person runs it: on a real cluster, killed, started again, ended by Ctrl-C.
+//! `vitals up` as a person runs it: on a real cluster, killed, started again, ended by Ctrl-C; and as a demo.
 
 use std::path::Path;
 use std::time::Duration;
@@ -68,7 +68,11 @@ fn without_a_cluster_it_says_what_to_do() {
         let folder = Folder::new("no-cluster")?;
         let ran = vitals(&["up", "--dry-run"], folder.path()).await?;
         ensure!(ran.status.code() == Some(1), "{}", ran.status);
-        ensure!(ran.stderr.contains("`make up`") && ran.stdout.is_empty(), "{}", ran.stderr);
+        ensure!(
+            ran.stderr.contains("`vitals up --demo`") && ran.stdout.is_empty(),
+            "{}",
+            ran.stderr
+        );
         let ran = vitals(&["get", "--hub", "http://127.0.0.1:1"], folder.path()).await?;
         ensure!(ran.status.code() == Some(1), "{}", ran.status);
         ensure!(ran.stderr.contains("Start one with `vitals up`"), "{}", ran.stderr);
@@ -78,12 +82,83 @@ fn without_a_cluster_it_says_what_to_do() {
     });
 }
 
+/// The clusters of the demo are simulated, and new at each start; everything else is real.
+#[test]
+fn the_demo_shows_services_that_break() {
+    test(async {
+        let folder = Folder::new("demo")?;
+        let ports = [Port::claim()?, Port::claim()?, Port::claim()?];
+        let program =
+            with_ports(Binary::Vitals.program_named("demo")?.args(["up", "--demo"]), &ports);
+        let program = program.arg("--data").arg(folder.path().join("data"));
+        let up = program.start(folder.path()).await?;
+        let hub = hub(&up, 1).await?;
+        ensure!(up.stderr().contains("DEMO: two simulated clusters"), "{}", up.stderr());
+        let entities = async || -> Result<Vec<serde_json::Value>> {
+            let json = vitals(&["get", "--hub", &hub, "-o", "json"], folder.path()).await?.stdout;
+            let json: serde_json::Value = serde_json::from_str(&json)?;
+            json["entities"].as_array().cloned().context("entities")
+        };
+        let status =
+            |entity: &serde_json::Value| entity["verdict"]["status"].as_str().map(str::to_owned);
+        let count = async |wanted: &str| -> Result<usize> {
+            let all = entities().await?;
+            Ok(all.iter().filter(|it| status(it).as_deref() == Some(wanted)).count())
+        };
+        wait_for("all services to be well", SOON, async || {
+            let well = count("HEALTH_STATUS_HEALTHY").await?;
+            ensure!(well == 13, "{well} are");
+            Ok(Some(()))
+        })
+        .await?;
+        let all = entities().await?;
+        let has = |entity: &serde_json::Value, field: &str, kind: &str| {
+            entity[field].as_str().is_some_and(|it| it.starts_with(kind))
+        };
+        ensure!(all.iter().all(|it| has(it, "owner", "group:default/team-")), "{all:?}");
+        ensure!(all.iter().all(|it| has(it, "system", "system:default/")), "{all:?}");
+        ensure!(
+            all.iter().all(|it| it["clusters"].as_array().is_some_and(|it| it.len() == 2)),
+            "{all:?}"
+        );
+        // The clusters are there for others, too.
+        let kubeconfig = folder.path().join("data/kubeconfig.yaml").display().to_string();
+        let flags = ["verify", "--hub", &hub, "--context", "demo-us", "--kubeconfig", &kubeconfig];
+        wait_for("hub and cluster to be equal", SOON, async || {
+            let ran = vitals(&flags, folder.path()).await?;
+            ensure!(ran.stdout.contains("no differences"), "{}{}", ran.stdout, ran.stderr);
+            Ok(Some(()))
+        })
+        .await?;
+        let breaks = wait_for("one to break", SOON, async || {
+            Ok((count("HEALTH_STATUS_DEGRADED").await? > 0).then_some(()))
+        });
+        up.while_running(breaks).await?;
+        let ended = up.interrupt(SOON).await?;
+        ensure!(ended.success(), "{ended}: {}", up.stderr());
+
+        // What an earlier run held is not there any more.
+        up.restart().await?;
+        self::hub(&up, 2).await?;
+        wait_for("all to be well again", SOON, async || {
+            Ok((count("HEALTH_STATUS_HEALTHY").await? == 13).then_some(()))
+        })
+        .await?;
+        up.interrupt(SOON).await?;
+        Ok(())
+    });
+}
+
 fn up(cluster: &Cluster, ports: &[Port; 3], folder: &Path) -> Result<Program> {
-    let mut program = Binary::Vitals.program_named("up")?.arg("up");
+    let program = with_ports(Binary::Vitals.program_named("up")?.arg("up"), ports);
+    Ok(program.arg("--kubeconfig").arg(cluster.kubeconfig()).arg("--data").arg(folder.join("data")))
+}
+
+fn with_ports(mut program: Program, ports: &[Port; 3]) -> Program {
     for (flag, port) in ["--listen", "--http", "--agent-http"].into_iter().zip(ports) {
         program = program.arg(flag).arg(port.address().to_string());
     }
-    Ok(program.arg("--kubeconfig").arg(cluster.kubeconfig()).arg("--data").arg(folder.join("data")))
+    program
 }
 
 async fn vitals(args: &[&str], folder: &Path) -> Result<Output> {

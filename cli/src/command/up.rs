@@ -1,7 +1,10 @@
 //! `vitals up`: everything in one process: a NATS server as its child, a hub, an agent per context.
 //!
-//! For one's own machine: it listens on this machine alone, and watches with the rights of the kubeconfig. In the order of
-//! the path: contexts are asked, NATS is started, then the hub, then the agents; the end is in the opposite order.
+//! For one's own machine: it listens on this machine alone, and watches with the rights of the kubeconfig; where no cluster
+//! answers, a demo. In the order of the path: contexts are asked, NATS is started, then the hub, then the agents; the end is in
+//! the opposite order.
+
+mod dry_run;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 use vitals_agent::drill::Allowed;
 use vitals_agent::lease::LeaseUse;
 use vitals_agent::metrics::Families;
@@ -30,11 +32,10 @@ use super::watch;
 use crate::args::{Format, HubArgs};
 use crate::contexts::{self, Chosen, ContextArgs};
 use crate::hub::Hub;
-use crate::nats_child::NatsChild;
-use crate::output::{Output, Style};
+use crate::nats_child::{NatsChild, Store};
+use crate::output::Output;
 use crate::progress::{self, Step};
-use crate::table::{Cell, Column, Table};
-use crate::{Error, logs};
+use crate::{Error, demo, logs};
 
 /// At the end, how long agents and hub may take to finish what they have begun.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +45,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Args {
     #[command(flatten)]
     contexts: ContextArgs,
+    /// Watch two simulated clusters with a shop that breaks and recovers; also where no context is named and no cluster answers
+    #[arg(long, conflicts_with_all = ["context", "all_contexts", "kubeconfig", "dry_run"])]
+    demo: bool,
     /// Files of entity definitions (catalog-info.yaml), or folders of them (repeat for several)
     #[arg(long, value_name = "PATH")]
     definitions: Vec<PathBuf>,
@@ -73,17 +77,19 @@ pub struct Args {
     dry_run: bool,
 }
 
+/// What is watched.
+enum Watched {
+    Clusters(Vec<Chosen>),
+    Demo,
+}
+
 pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Result<Outcome, Error> {
-    let asking = contexts::choose(&args.contexts);
-    let (chosen, notes) = progress::during(output, "asking the clusters", asking).await?;
-    for note in notes {
-        output.note(&note);
-    }
-    if args.dry_run {
-        show(&chosen, output)?;
+    let watched = choose(&args, output).await?;
+    if let (Watched::Clusters(chosen), true) = (&watched, args.dry_run) {
+        dry_run::show(chosen, output)?;
         return Ok(Outcome::Fine);
     }
-    let data = args.data.clone().map_or_else(|| data_folder(&chosen), Ok)?;
+    let data = args.data.clone().map_or_else(|| data_folder(&watched), Ok)?;
     let draws = output.format == Format::Table && output.terminal.is_some();
     let log = logs::begin(&data, draws)?;
     let mut stop = std::pin::pin!(stop_signal());
@@ -91,12 +97,38 @@ pub(super) async fn run(args: Args, hub: &HubArgs, output: &mut Output) -> Resul
     let mut nats = tokio::select! {
         biased;
         asked = &mut stop => return asked_to_stop(asked),
-        started = start_nats(&data, output) => started?,
+        started = start_nats(&data, &watched, output) => started?,
     };
-    let ended = Box::pin(run_on(&mut nats, args, chosen, hub, output, log, stop)).await;
+    let ended = Box::pin(run_on(&mut nats, args, (watched, &data), hub, output, log, stop)).await;
     nats.stop().await;
     output.note("stopped");
     ended
+}
+
+/// The clusters that are asked for; the demo where none is named and none answers.
+async fn choose(args: &Args, output: &mut Output) -> Result<Watched, Error> {
+    let demo = |output: &mut Output| {
+        output.note(demo::NOTICE);
+        Ok(Watched::Demo)
+    };
+    if args.demo {
+        return demo(output);
+    }
+    let asking = contexts::choose(&args.contexts);
+    match progress::during(output, "asking the clusters", asking).await {
+        Ok((chosen, notes)) => {
+            notes.iter().for_each(|note| output.note(note));
+            Ok(Watched::Clusters(chosen))
+        }
+        Err(error @ (Error::Setting { .. } | Error::Unavailable(_)))
+            if args.contexts.names_none() && !args.dry_run =>
+        {
+            let cause = error.root_cause().map(|it| format!(": {it}")).unwrap_or_default();
+            output.note(&format!("{error}{cause}"));
+            demo(output)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn asked_to_stop(asked: std::io::Result<()>) -> Result<Outcome, Error> {
@@ -104,9 +136,18 @@ fn asked_to_stop(asked: std::io::Result<()>) -> Result<Outcome, Error> {
 }
 
 /// Starts the process; it does not listen yet.
-async fn start_nats(data: &Path, output: &mut Output) -> Result<NatsChild, Error> {
+async fn start_nats(
+    data: &Path,
+    watched: &Watched,
+    output: &mut Output,
+) -> Result<NatsChild, Error> {
     let server = nats_server(output).await?;
-    let starting = NatsChild::start(&server, data);
+    // The clusters of a demo are new ones each time.
+    let store = match watched {
+        Watched::Clusters(_) => Store::Kept,
+        Watched::Demo => Store::Fresh,
+    };
+    let starting = NatsChild::start(&server, data, store);
     let started =
         progress::during(output, "ending what an earlier run left behind", starting).await;
     started.map_err(|error| start("NATS", error))
@@ -116,7 +157,7 @@ async fn start_nats(data: &Path, output: &mut Output) -> Result<NatsChild, Error
 async fn run_on(
     nats: &mut NatsChild,
     args: Args,
-    chosen: Vec<Chosen>,
+    (watched, data): (Watched, &Path),
     hub: &HubArgs,
     output: &mut Output,
     log: Option<PathBuf>,
@@ -124,7 +165,8 @@ async fn run_on(
 ) -> Result<Outcome, Error> {
     let supervisor = Supervisor::new();
     let tasks = supervisor.tasks();
-    let starting = start_all(nats, &args, chosen, &tasks);
+    let is_demo = matches!(watched, Watched::Demo);
+    let starting = start_all(nats, &args, (watched, data), &tasks);
     let starting = progress::during(output, "starting NATS, the hub and the agents", starting);
     let started = tokio::select! {
         biased;
@@ -147,8 +189,13 @@ async fn run_on(
         "hub at {}, metrics at http://{}/metrics; try `vitals get --hub {}`; Ctrl-C ends it all",
         hub.hub, started.http, hub.hub
     ));
+    if is_demo {
+        let path = data.join(demo::KUBECONFIG);
+        output.note(&format!("kubectl reaches the clusters by KUBECONFIG={}", path.display()));
+    }
     let hub = Hub::new(&hub)?;
-    let head = Head(Box::new(move || head(&agents, log.as_deref())));
+    let notice = is_demo.then_some(demo::NOTICE);
+    let head = Head(Box::new(move || head(notice, &agents, log.as_deref())));
     let mut dead = None;
     let stop = Box::pin(async {
         tokio::select! {
@@ -179,19 +226,33 @@ async fn run_on(
 async fn start_all(
     nats: &mut NatsChild,
     args: &Args,
-    chosen: Vec<Chosen>,
+    (watched, data): (Watched, &Path),
     tasks: &Tasks,
 ) -> Result<(Started, Vec<AgentHandle>), Error> {
+    let mut definitions = args.definitions.clone();
+    let chosen = match watched {
+        Watched::Clusters(chosen) => chosen,
+        Watched::Demo => {
+            let demo = demo::start(data, tasks).await?;
+            definitions.push(demo.definitions);
+            demo.chosen
+        }
+    };
     let url = nats.listening().await.map_err(|error| start("NATS", error))?;
-    let started = start_hub(args, &url, tasks).await?;
+    let started = start_hub(args, definitions, &url, tasks).await?;
     let agents = start_agents(args, chosen, &url, tasks).await?;
     Ok((started, agents))
 }
 
-async fn start_hub(args: &Args, nats: &str, tasks: &Tasks) -> Result<Started, Error> {
+async fn start_hub(
+    args: &Args,
+    definitions: Vec<PathBuf>,
+    nats: &str,
+    tasks: &Tasks,
+) -> Result<Started, Error> {
     let local = Local { nats: nats.to_owned(), listen: args.listen, http: args.http };
     let server = HubServerArgs::local(&local).map_err(|error| start("the hub", error))?;
-    let server = HubServerArgs { definitions: args.definitions.clone(), ..server };
+    let server = HubServerArgs { definitions, ..server };
     vitals_hub::start(server, tasks).await.map_err(|error| {
         start(
             "the hub (is another `vitals up` running? --listen and --http choose other ports)",
@@ -270,8 +331,8 @@ async fn nats_server(output: &mut Output) -> Result<NatsServer, Error> {
     found.map_err(|error| start("NATS", error))
 }
 
-/// The log, and one line per agent, above the table: where not all have room, those first that do not watch yet.
-fn head(agents: &[AgentHandle], log: Option<&Path>) -> Vec<String> {
+/// What is to be known first, the log, and one line per agent, above the table: where not all have room, those first that do not watch yet.
+fn head(notice: Option<&str>, agents: &[AgentHandle], log: Option<&Path>) -> Vec<String> {
     let (mut waiting, mut watching) = (Vec::new(), Vec::new());
     for agent in agents {
         match agent.readiness() {
@@ -284,64 +345,19 @@ fn head(agents: &[AgentHandle], log: Option<&Path>) -> Vec<String> {
         }
     }
     let log = log.map(|log| format!("log: {}", log.display()));
-    log.into_iter().chain(waiting).chain(watching).collect()
-}
-
-/// The answer to `--dry-run`. It is no message of the API, so it is written down here.
-#[derive(Serialize)]
-struct Document<'a> {
-    contexts: Vec<Line<'a>>,
-}
-
-/// A context. What is not known is empty.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    context: &'a str,
-    cluster: &'a str,
-    kubernetes_version: &'a str,
-    problem: &'a str,
-}
-
-fn show(chosen: &[Chosen], output: &mut Output) -> Result<(), Error> {
-    if output.format == Format::Table {
-        return output.table(&table(chosen));
-    }
-    output.value(&Document { contexts: chosen.iter().map(Line::from).collect() })
-}
-
-impl<'a> From<&'a Chosen> for Line<'a> {
-    fn from(chosen: &'a Chosen) -> Self {
-        let Chosen { name, context, cluster: _, answer } = chosen;
-        let (kubernetes_version, problem) = match answer {
-            Ok(version) => (version.as_str(), ""),
-            Err(why) => ("", why.as_str()),
-        };
-        Self { context, cluster: name.as_str(), kubernetes_version, problem }
-    }
-}
-
-fn table(chosen: &[Chosen]) -> Table {
-    let mut table =
-        Table::new(&[Column::name("CONTEXT"), Column::name("CLUSTER"), Column::flexible("ANSWER")]);
-    for Chosen { name, context, cluster: _, answer } in chosen {
-        let (answer, style) = match answer {
-            Ok(version) => (format!("Kubernetes {version}"), Style::Good),
-            Err(why) => (why.clone(), Style::Bad),
-        };
-        table.row([Cell::from(context), Cell::from(name.as_str()), Cell::styled((&answer, style))]);
-    }
-    table
+    let notice = notice.map(str::to_owned);
+    notice.into_iter().chain(log).chain(waiting).chain(watching).collect()
 }
 
 /// One for each choice of clusters, so that what an earlier run watched does not linger in this one.
-fn data_folder(chosen: &[Chosen]) -> Result<PathBuf, Error> {
+fn data_folder(watched: &Watched) -> Result<PathBuf, Error> {
     let from_environment =
         std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let data = from_environment.or_else(|| Some(std::env::home_dir()?.join(".local/share")));
     let data = data.ok_or_else(|| {
         Error::Unavailable("no home folder to keep data in: choose one by --data".to_owned())
     })?;
+    let Watched::Clusters(chosen) = watched else { return Ok(data.join("vitals/demo")) };
     let names: Vec<&str> = chosen.iter().map(|it| it.name.as_str()).collect();
     let name: String = names.join("+").chars().take(DATA_NAME_MAX).collect();
     Ok(data.join("vitals/up").join(name))
@@ -356,58 +372,11 @@ fn start(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
     use futures::FutureExt as _;
     use nix::sys::signal::{Signal, raise};
     use tokio::time::timeout;
-    use vitals_agent::kubernetes::Cluster;
 
     use super::*;
-    use crate::output::testing;
-
-    #[tokio::test]
-    async fn a_dry_run_says_which_clusters_answer() {
-        let chosen = |context: &str, answer: Result<&str, &str>| {
-            let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-            Chosen {
-                name: context.parse().unwrap(),
-                context: context.to_owned(),
-                cluster: Cluster::from_config(config, context.to_owned()).unwrap(),
-                answer: answer.map(str::to_owned).map_err(str::to_owned),
-            }
-        };
-        let chosen = [chosen("eu-1", Ok("v1.36.3")), chosen("us-1", Err("nobody listens"))];
-        let shown = |format| {
-            let (mut output, data, _) = testing::output(format);
-            show(&chosen, &mut output).unwrap();
-            data.text()
-        };
-        expect![[r#"
-            CONTEXT  CLUSTER  ANSWER
-            eu-1     eu-1     Kubernetes v1.36.3
-            us-1     us-1     nobody listens
-        "#]]
-        .assert_eq(&shown(Format::Table));
-        expect![[r#"
-            {
-              "contexts": [
-                {
-                  "context": "eu-1",
-                  "cluster": "eu-1",
-                  "kubernetesVersion": "v1.36.3",
-                  "problem": ""
-                },
-                {
-                  "context": "us-1",
-                  "cluster": "us-1",
-                  "kubernetesVersion": "",
-                  "problem": "nobody listens"
-                }
-              ]
-            }
-        "#]]
-        .assert_eq(&shown(Format::Json));
-    }
 
     #[tokio::test]
     async fn each_signal_that_would_end_it_asks_it_to_stop() {

@@ -50,6 +50,9 @@ fn build_in(scratch: &Path, tool: Tool) -> Result<()> {
     std::fs::create_dir(&done)?;
     std::fs::write(source.join("go.mod"), tool.module().go_mod)?;
     std::fs::write(source.join("go.sum"), tool.module().go_sum)?;
+    if let Some(main) = tool.module().main {
+        std::fs::write(source.join("main.go"), main)?;
+    }
 
     let _progress = Progress::begin(&format!("{name} {version}"), tool.build_seconds());
     let flags = tool.linker_flags()?;
