@@ -37,7 +37,7 @@ testbed: ## Build the tests' Kubernetes ahead of the tests (8 minutes on two cor
 static: ## Build hub and agent as in their images: static, to run in an empty root (3 minutes on two cores, once)
 	RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' cargo build --locked --target "$$(rustc -vV | sed -n 's/^host: //p')" -p vitals-agent -p vitals-hub --bins
 
-bench: ## Measure, beside baselines in the same run (half an hour; PARTS="read core fan-out changes memory first-sync propagation" or some)
+bench: ## Measure, beside baselines in the same run (half an hour; PARTS="read core fan-out crowd changes memory first-sync propagation" or some)
 	cargo build --release --locked --bins --examples -p vitals -p vitals-hub -p vitals-hub-core -p vitals-tests
 	@# By itself, as it is installed: without what only the others ask of the crates that they share.
 	cargo build --release --locked -p vitals-agent

@@ -1,8 +1,9 @@
 //! What Vitals costs and how fast it is, each figure beside a baseline of the same run and its budget (DESIGN.md, section 6).
 //!
-//! `make bench`; with names of parts as arguments of the program only these: `read`, `core`, `fan-out` need no cluster;
+//! `make bench`; with names of parts as arguments of the program only these: `read`, `core`, `fan-out` need no cluster; `crowd` has a simulated one;
 //! `changes`, `memory`, `first-sync`, `propagation` are measured on a real one, which is grown for the last three.
-//! `VITALS_BENCH_DEPLOYMENTS` (1,000), `VITALS_BENCH_OBJECTS` (1,000,000) and `VITALS_BENCH_MESSAGES` (500,000) make it smaller.
+//! `VITALS_BENCH_DEPLOYMENTS` (1,000), `VITALS_BENCH_CROWD` (100,000), `VITALS_BENCH_OBJECTS` (1,000,000) and
+//! `VITALS_BENCH_MESSAGES` (500,000) make it smaller.
 //!
 //! A program, not a test: it asserts no speed, since other work on the machine would decide. It says how loaded it was.
 
@@ -19,6 +20,7 @@ mod kube_watch;
 mod landscape;
 mod wire;
 mod cpu;
+mod crowd;
 mod first_sync;
 mod memory;
 mod propagation;
@@ -33,8 +35,11 @@ use table::Table;
 /// Deployments that are rolled out to count what a change costs.
 const CHANGED: usize = 50;
 
-const PARTS: [&str; 7] =
-    ["read", "core", "fan-out", "changes", "memory", "first-sync", "propagation"];
+/// Simulated pods of the part `crowd`.
+const CROWD: usize = 100_000;
+
+const PARTS: [&str; 8] =
+    ["read", "core", "fan-out", "crowd", "changes", "memory", "first-sync", "propagation"];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +60,10 @@ fn main() {
         }
         if is_wanted("fan-out") {
             Box::pin(programs::fan_out(&mut table)).await?;
+        }
+        if is_wanted("crowd") {
+            let pods = table::setting("VITALS_BENCH_CROWD", CROWD);
+            Box::pin(crowd::measure(&mut table, pods)).await?;
         }
         if ["changes", "memory", "first-sync", "propagation"].into_iter().any(is_wanted) {
             Box::pin(on_a_cluster(&mut table, is_wanted)).await?;

@@ -1,6 +1,6 @@
 //! Resident memory of the agent.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -94,13 +94,19 @@ async fn churn(landscape: &Landscape) -> Result<()> {
     landscape.settled().await
 }
 
+impl fmt::Display for Memory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resident, anonymous, peak } = self;
+        write!(formatter, "{resident:.1} MB ({anonymous:.1} anonymous, peak {peak:.1})")
+    }
+}
+
 fn row(landscape: &Landscape, when: &str, memory: Memory) -> Row {
-    let Memory { resident, anonymous, peak } = memory;
     Row {
         what: format!("agent memory, {} pods, {when}", landscape.pods()),
         baseline: "kube-state-metrics 317 MB, kubewatch 228 MB (10,000 pods)".to_owned(),
-        ours: format!("{resident:.1} MB ({anonymous:.1} anonymous, peak {peak:.1})"),
-        ratio: resident,
+        ours: memory.to_string(),
+        ratio: memory.resident,
         budget: Budget::Most(BUDGET_MB),
     }
 }
