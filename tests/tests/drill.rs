@@ -648,9 +648,10 @@ fn who_may_not_or_is_not_there_is_named() {
             "{status}"
         );
 
-        // An agent that may read what it watches and nothing else.
+        // An agent that may read what it watches, but for Events, and nothing else.
         let name = format!("{namespace}-few");
-        let user = cluster.user(&name, &may_read(&Kind::KNOWN)).await?;
+        let readable = Kind::KNOWN.iter().filter(|kind| **kind != Kind::Event);
+        let user = cluster.user(&name, &may_read(readable)).await?;
         let kubeconfig = user.kubeconfig().to_str().context("a path in UTF-8")?.to_owned();
         let Scene { mut fleet, cluster, namespace, .. } = scene;
         let agent = fleet.nats.url().replace("nats://", "nats://agent-east:agent-east@");
