@@ -92,7 +92,7 @@ const EXAMPLES: &str = "Examples:
   vitals-agent --context east --context west       two clusters
   vitals-agent --cluster-name eu-1 --nats nats://agent-eu-1:secret@nats.example:4222
   vitals-agent --scope shop --namespace shop       one namespace, beside other agents
-  vitals-agent --scope cluster --kinds namespaces,nodes
+  vitals-agent --scope cluster --kinds namespaces,nodes,persistentvolumes
                                                    what has no namespace, beside those";
 
 /// On or off.

@@ -63,7 +63,7 @@ fn each_of_two_namespaces_has_an_agent() {
             home.start_agent(&mut fleet, scope, &flags).await?;
         }
         // What has no namespace is a scope of its own.
-        let flags = ["--scope", "cluster", "--kinds", "nodes,namespaces"];
+        let flags = ["--scope", "cluster", "--kinds", "nodes,namespaces,persistentvolumes"];
         one.start_agent(&mut fleet, "cluster", &flags).await?;
         let cluster = one.cluster.name();
         wait_for("all scopes to be heard", SOON, async || {
